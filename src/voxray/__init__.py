@@ -1,0 +1,96 @@
+"""X-ray glasses for speech recognition.
+
+Voxray runs a recogniser from its ONNX file, takes attention and other evidence out of the graph, and shows which part of the
+sound each decision came from.
+
+    import voxray
+
+    model = voxray.load_model()
+    trace = model.trace("clip.wav")
+    print(trace.text)
+    voxray.plot.attention(trace, layer=5, head=0, path="attention.png")
+
+Nothing heavy is imported before it is used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from voxray import plot
+    from voxray.api import draw_attention, load_audio, load_model, load_trace
+    from voxray.attention import AttentionView, attention_map
+    from voxray.demo import DemoClip, demo_clips, word_start_errors
+    from voxray.trace import Trace
+    from voxray.types import (
+        AnatomyError,
+        Audio,
+        AudioError,
+        Features,
+        ModelError,
+        OptionError,
+        OutputError,
+        Tag,
+        Token,
+        TraceError,
+        Transcript,
+        VoxrayError,
+        Word,
+    )
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "load_audio": "voxray.api", "load_model": "voxray.api", "load_trace": "voxray.api", "plot": "voxray.plot",
+    "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
+    "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
+    "draw_attention": "voxray.api",
+    **dict.fromkeys(
+        ("AnatomyError", "Audio", "AudioError", "Features", "ModelError", "OptionError", "OutputError", "Tag", "Token",
+         "TraceError", "Transcript", "VoxrayError", "Word"),
+        "voxray.types",
+    ),
+}  # fmt: skip
+
+__all__ = [
+    "AnatomyError",
+    "AttentionView",
+    "Audio",
+    "AudioError",
+    "DemoClip",
+    "Features",
+    "ModelError",
+    "OptionError",
+    "OutputError",
+    "Tag",
+    "Token",
+    "Trace",
+    "TraceError",
+    "Transcript",
+    "VoxrayError",
+    "Word",
+    "attention_map",
+    "demo_clips",
+    "draw_attention",
+    "load_audio",
+    "load_model",
+    "load_trace",
+    "plot",
+    "word_start_errors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'voxray' has no attribute {name!r}")
+    module = importlib.import_module(_HOMES[name])
+    value = module if _HOMES[name] == f"voxray.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

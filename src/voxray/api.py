@@ -1,0 +1,85 @@
+"""Opens models, sounds and traces: the functions behind ``import voxray``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from voxray.audio import load_audio
+from voxray.trace import Trace
+from voxray.trace import load_trace as read_trace
+from voxray.types import TraceError
+
+__all__ = ["draw_attention", "load_audio", "load_model", "load_trace"]
+
+
+def load_model(
+    source: str | os.PathLike[str] | None = None,
+    *,
+    threads: int | None = None,
+    providers: Sequence[str] = ("CPUExecutionProvider",),
+) -> Any:
+    """Open a recogniser and let it prove that its attention can be read.
+
+    Args:
+        source: an ``.onnx`` file or a folder that holds one; None for the bundled model.
+        threads: for one operator; None takes every core that this process may use.
+        providers: execution providers of ONNX Runtime, best first.
+
+    Returns:
+        The model: ``transcribe``, ``transcribe_batch``, ``trace``, ``anatomy``, ``proof``, ``info``, ``languages``.
+
+    Raises:
+        ModelError: when there is no model, or none of a known kind.
+        AnatomyError: when its attention cannot be read or does not add up.
+        OptionError: when threads or providers make no sense.
+    """
+    from voxray.graph.session import RunOptions
+    from voxray.models import BUNDLED, open_model
+
+    return open_model(BUNDLED if source is None else Path(source), RunOptions(threads, tuple(providers)))
+
+
+def load_trace(path: str | os.PathLike[str], model: Any = None) -> Trace:
+    """Read a trace that ``Trace.save`` wrote.
+
+    Args:
+        path: the file.
+        model: the model that made it; then every inner tensor can be had, not only what was saved.
+
+    Raises:
+        TraceError: when the file is missing, damaged or no trace, or the model is another one.
+    """
+    trace = read_trace(path)
+    if model is None:
+        return trace
+    if model.info.sha256 != trace.model.sha256:
+        raise TraceError(f"{path} was made with {trace.model.name}, not with {model.info.name}; open that model")
+    return read_trace(path, model.replay(trace.features, trace.language, textnorm=trace.textnorm))
+
+
+def draw_attention(
+    source: Any, path: str | os.PathLike[str], *, model: Any = None, language: str = "auto", **options: Any
+) -> Trace:
+    """Go from a sound to a picture of its attention in one call.
+
+    Args:
+        source: a path, bytes, file object, array or ``Audio`` of at most 30 s.
+        path: where to write the picture; PNG, SVG or PDF by its ending.
+        model: an open model, or None for the bundled one.
+        language: for the model.
+        **options: fields of ``AttentionView`` (layer, head, aggregate, normalise, smooth, tags) and of the style (theme, dpi).
+
+    Returns:
+        The trace; its ``text`` is what was recognised.
+
+    Raises:
+        VoxrayError: when sound, model, option or path is not usable.
+    """
+    from voxray import plot
+
+    trace: Trace = (model or load_model()).trace(source, language)
+    plot.attention(trace, path=path, **options)
+    return trace

@@ -1,0 +1,149 @@
+"""Runs a graph, with any of its inner tensors as further outputs.
+
+One session is open at a time: the first request for an inner tensor replaces it by one that exposes all that was asked for so
+far. The weights are mapped from the model's own file, so a replacement costs no second copy on disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxray.graph.graph import Graph
+from voxray.types import ModelError, OptionError
+
+Feeds = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to run a model.
+
+    Attributes:
+        threads: for one operator; None takes every core that this process may use.
+        providers: execution providers of ONNX Runtime, best first.
+    """
+
+    threads: int | None = None
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise OptionError(f"threads must be at least 1, got {self.threads}")
+
+
+def expose(graph: Graph, tensors: Sequence[str]) -> bytes:
+    """Return the graph as a serialised model in which the named tensors are outputs too.
+
+    Args:
+        graph: the opened file.
+        tensors: names of inner tensors.
+    """
+    import onnx
+
+    present = graph.outputs
+    extra = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(tensors) if name not in present]
+    # Protobuf joins repeated fields of concatenated messages, so the model itself need not be copied and changed.
+    addition = onnx.ModelProto(graph=onnx.GraphProto(output=extra))
+    return bytes(graph.model.SerializeToString() + addition.SerializeToString())
+
+
+class Runner:
+    """A graph ready to run."""
+
+    def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
+        self.graph = graph
+        self.options = options or RunOptions()
+        self._exposed: frozenset[str] = frozenset(graph.outputs)
+        self._session: Any = None
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str], into: Mapping[str, npt.NDArray[Any]] | None = None
+    ) -> list[npt.NDArray[Any]]:
+        """Run the graph once.
+
+        Args:
+            feeds: input name -> array of the type that the graph declares.
+            outputs: names of outputs or inner tensors.
+            into: float32 arrays of the right shape for some outputs; written to directly, without a copy, where the graph
+                computes float32 there too.
+
+        Returns:
+            The tensors in the order asked for.
+
+        Raises:
+            ModelError: when the graph fails.
+        """
+        self._open(outputs)
+        into = into or {}
+        kinds = {one.name: one.type for one in self._session.get_outputs()}
+        direct = {name: buffer for name, buffer in into.items() if kinds.get(name) == "tensor(float)"}
+        try:
+            values = self._bound(feeds, list(dict.fromkeys(outputs)), direct)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelError(f"{self.graph.path.name} failed while running: {first_line(error)}") from error
+        for name in into.keys() - direct.keys():
+            into[name][...] = values[name]
+        return [into.get(name, values[name]) for name in outputs]
+
+    def _bound(self, feeds: Feeds, outputs: Sequence[str], into: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        for name in outputs:
+            if name in into:
+                buffer = into[name]
+                binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
+            else:
+                binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding)
+        found = zip(outputs, binding.get_outputs(), strict=True)
+        return {name: into[name] if name in into else value.numpy() for name, value in found}
+
+    def _open(self, outputs: Sequence[str]) -> None:
+        wanted = self._exposed | set(outputs)
+        if self._session is not None and wanted == self._exposed:
+            return
+        self._session = None  # the old session's memory goes before the new one's comes
+        inner = sorted(wanted - set(self.graph.outputs))
+        self._session = open_session(self.graph, inner, self.options)
+        self._exposed = frozenset(wanted)
+
+
+def open_session(graph: Graph, tensors: Sequence[str], options: RunOptions) -> Any:
+    """Return an ``onnxruntime.InferenceSession`` of the graph with inner tensors exposed.
+
+    Raises:
+        ModelError: when ONNX Runtime refuses the graph.
+        OptionError: when an execution provider is not there.
+    """
+    import onnxruntime
+
+    missing = [name for name in options.providers if name not in onnxruntime.get_available_providers()]
+    if missing:
+        have = ", ".join(onnxruntime.get_available_providers())
+        raise OptionError(f"execution provider {missing[0]!r} is not installed; this onnxruntime has: {have}")
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4  # what goes wrong is raised, not printed
+    settings.intra_op_num_threads = options.threads or _cores()
+    settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
+    try:
+        return onnxruntime.InferenceSession(expose(graph, tensors), settings, providers=list(options.providers))
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise ModelError(f"{graph.path.name} cannot be opened by ONNX Runtime: {first_line(error)}") from error
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; 0, ONNX Runtime's own choice, where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's text up to its first line break, without ONNX Runtime's code prefix."""
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text

@@ -1,0 +1,214 @@
+"""Reads an ONNX file without its weights.
+
+A recogniser's file is one protobuf message of up to a gigabyte, of which all but a few megabytes are weights. Parsing it whole
+costs seconds and its size in memory several times over. Here the message is walked at the level of its wire format: everything
+but the large tensors is parsed; a large tensor becomes *external data* that points back into the very file it came from. So a
+changed graph weighs a few megabytes, and every session on it maps the same weights.
+
+**Source:** the encoding, https://protobuf.dev/programming-guides/encoding; the field numbers, onnx/onnx.proto.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from voxray.types import ModelError
+
+LARGE = 4096  # bytes; smaller tensors (shapes, scalars, norms of toy models) stay in the message
+MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+TENSOR_RAW_DATA = 9
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+
+
+def read_skeleton(path: Path) -> Any:
+    """Return the ``onnx.ModelProto`` of a file with its large tensors left on disk as external data.
+
+    Locations of external data are relative to ``path.resolve().parent``: hub caches keep links to files elsewhere.
+
+    Raises:
+        ModelError: when the file is no ONNX model, is cut off, or points to data that is missing or outside its folder.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        if path.stat().st_size == 0:
+            raise ModelError(f"{path} is empty; an ONNX model was expected: copy or download it again")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            model = onnx.ModelProto.FromString(_lighten_model(data, path.resolve().name))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}); give a file that you may read") from error
+    except (DecodeError, _MalformedError) as error:
+        raise ModelError(
+            f"{path} is not a whole ONNX model ({error}); it may be cut off or another kind of file: download it again"
+        ) from error
+    if not model.graph.node:
+        raise ModelError(f"{path} is not an ONNX model: it holds no graph; give the .onnx file of a speech recogniser")
+    for tensor in model.graph.initializer:
+        _settle_external(tensor, path)
+    return model
+
+
+def read_tensor(tensor: Any, folder: Path) -> npt.NDArray[Any]:
+    """Return the values of an initializer, read from its file where they are external.
+
+    Args:
+        tensor: an ``onnx.TensorProto``.
+        folder: where the model's file lies.
+
+    Raises:
+        ModelError: when the data is not as long as the tensor's shape says.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    whole = tensor
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        offset, length = _extent(tensor)
+        with (folder / _place(tensor)["location"]).open("rb") as file:
+            file.seek(offset)
+            whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=file.read(length))
+    try:
+        return numpy_helper.to_array(whole)
+    except (ValueError, TypeError, KeyError) as error:  # a wrong length, or a type that the standard does not know
+        raise ModelError(
+            f"the weight {tensor.name!r} is damaged: its data does not fit the shape {list(tensor.dims)}; download it again"
+        ) from error
+
+
+class _MalformedError(Exception):
+    """The bytes do not follow the wire format."""
+
+
+def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Yield (number, wire type, start of the field, start of its payload, stop) for each field of a message."""
+    at = start
+    while at < stop:
+        key, body = _varint(data, at, stop)
+        number, kind = key >> 3, key & 7
+        if kind == VARINT:
+            payload, end = body, _varint(data, body, stop)[1]
+        elif kind == BYTES:
+            length, payload = _varint(data, body, stop)
+            end = payload + length
+        elif kind in (FIXED64, FIXED32):
+            payload, end = body, body + (8 if kind == FIXED64 else 4)
+        else:
+            raise _MalformedError(f"unknown wire type {kind} at byte {at}")
+        if end > stop or number == 0:
+            raise _MalformedError(f"the part at byte {at} claims to end at byte {end} of {stop}")
+        yield number, kind, at, payload, end
+        at = end
+
+
+def _varint(data: mmap.mmap, at: int, stop: int) -> tuple[int, int]:
+    """Return the number at a position and the position after it."""
+    value = shift = 0
+    while at < stop and shift < 64:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if not byte & 0x80:
+            return value, at
+    raise _MalformedError(f"a number does not end at byte {at}")
+
+
+def _lighten_model(data: mmap.mmap, location: str) -> bytes:
+    """Return the model message with its large tensors replaced by references into the file."""
+    parts = []
+    for number, kind, start, payload, stop in _fields(data, 0, len(data)):
+        if number == MODEL_GRAPH and kind == BYTES:
+            graph = _lighten_graph(data, payload, stop, location)
+            parts += [_key(MODEL_GRAPH, len(graph)), graph]
+        else:
+            parts.append(data[start:stop])
+    return b"".join(parts)
+
+
+def _lighten_graph(data: mmap.mmap, start: int, stop: int, location: str) -> bytes:
+    parts = []
+    for number, _, field, payload, end in _fields(data, start, stop):
+        if number == GRAPH_INITIALIZER and end - payload > LARGE:
+            tensor = _lighten_tensor(data, payload, end, location)
+            parts += [_key(GRAPH_INITIALIZER, len(tensor)), tensor]
+        else:
+            parts.append(data[field:end])
+    return b"".join(parts)
+
+
+def _lighten_tensor(data: mmap.mmap, start: int, stop: int, location: str) -> bytes:
+    """Return the tensor message with its raw data, if large, replaced by where it lies in the file."""
+    import onnx
+
+    parts, reference = [], b""
+    for number, _, field, payload, end in _fields(data, start, stop):
+        if number == TENSOR_RAW_DATA and end - payload > LARGE // 2:
+            place = {"location": location, "offset": str(payload), "length": str(end - payload)}
+            entries = [onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items()]
+            reference = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL, external_data=entries).SerializeToString()
+        else:
+            parts.append(data[field:end])
+    return b"".join([*parts, reference])
+
+
+def _key(number: int, length: int) -> bytes:
+    """Return the head of a length-delimited field."""
+    head = bytearray([number << 3 | BYTES])
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    head.append(length)
+    return bytes(head)
+
+
+def _place(tensor: Any) -> dict[str, str]:
+    return {entry.key: entry.value for entry in tensor.external_data}
+
+
+def _extent(tensor: Any) -> tuple[int, int]:
+    """Return (offset, length) in bytes of external data; where no length is told, the shape tells it.
+
+    Raises:
+        ValueError: when they are no numbers of bytes.
+    """
+    import onnx
+
+    place = _place(tensor)
+    offset = int(place.get("offset", "0"))
+    width = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize if "length" not in place else 0
+    length = int(place["length"]) if "length" in place else math.prod(tensor.dims) * width
+    if min(offset, length) < 0:
+        raise ValueError(f"offset {offset} and length {length}")
+    return offset, length
+
+
+def _settle_external(tensor: Any, path: Path) -> None:
+    """Refuse external data that is missing, too short, or outside the model's folder; make its location relative to it."""
+    import onnx
+
+    if tensor.data_location != onnx.TensorProto.EXTERNAL:
+        return
+    folder, location = path.resolve().parent, _place(tensor).get("location", "")
+    target = folder / location if (folder / location).exists() else path.parent / location
+    if Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
+        raise ModelError(
+            f"{path} keeps weights in {location!r}, outside its own folder; such files are refused: "
+            "put the data file beside the model"
+        )
+    if not target.is_file():
+        raise ModelError(f"{path} keeps its weights in {target.name}, which is missing: put that file beside the model")
+    try:
+        need = sum(_extent(tensor))
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"{path} does not say where the weight {tensor.name!r} lies; download it again") from error
+    if target.stat().st_size < need:
+        raise ModelError(f"{target} holds {target.stat().st_size} bytes, {need} were expected: download it again")
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            entry.value = str(target.resolve().relative_to(folder))

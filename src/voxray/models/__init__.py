@@ -1,0 +1,80 @@
+"""One file per family of recogniser, and the way from a path to an open model.
+
+A family is a module of this folder with ``recognise(graph)``, which returns a layout or None, and a class ``Recogniser``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voxray.types import ModelError
+
+if TYPE_CHECKING:
+    from voxray.graph.graph import Graph
+    from voxray.graph.session import RunOptions
+
+BUNDLED = Path(__file__).parent.parent / "assets" / "model"
+
+
+def families() -> list[Any]:
+    """Return the module of every family."""
+    names = [module.name for module in pkgutil.iter_modules(__path__)]
+    return [importlib.import_module(f"{__name__}.{name}") for name in sorted(names)]
+
+
+def open_model(path: Path, options: RunOptions | None = None) -> Any:
+    """Open the recogniser in a file or folder and let it prove its anatomy.
+
+    Of several models in a folder the one with the finest weights is taken: fp32 before int8.
+
+    Args:
+        path: an ``.onnx`` file, or a folder that holds one.
+        options: threads and execution providers.
+
+    Raises:
+        ModelError: when there is no model, a damaged one, or none of a known kind.
+        AnatomyError: when its attention cannot be read or does not add up.
+    """
+    from voxray.graph.graph import Graph
+
+    graphs = [Graph(file) for file in model_files(path)]  # a damaged file is told, never passed over for a coarser one
+    known = [(_coarseness(one), family, one) for one in graphs for family in families() if family.recognise(one) is not None]
+    if not known:
+        raise ModelError(_unknown(graphs[0]))
+    _, family, graph = min(known, key=lambda one: one[0])
+    return family.Recogniser(graph, options)
+
+
+def model_files(path: Path) -> list[Path]:
+    """Return the model files that a path stands for.
+
+    Raises:
+        ModelError: when there is none.
+    """
+    if not path.exists():
+        raise ModelError(f"no such model: {path}; give an .onnx file or a folder that holds one")
+    if not path.is_dir():
+        return [path]
+    # Hidden files are what file systems and downloads leave beside the real ones.
+    found = sorted(file for file in path.glob("[!.]*.onnx") if file.is_file())
+    if not found:
+        raise ModelError(f"{path} holds no .onnx file; give the folder of an exported model or the file itself")
+    return found
+
+
+def _coarseness(graph: Graph) -> tuple[int, str]:
+    """Order files by how much their weights were rounded, then by name."""
+    operators = graph.operators
+    rounded = sum(operators.get(name, 0) > 0 for name in ("MatMulInteger", "MatMulNBits", "QLinearMatMul", "DequantizeLinear"))
+    return (2 if "MatMulNBits" in operators else 1 if rounded else 0, graph.path.name)
+
+
+def _unknown(graph: Graph) -> str:
+    inputs = ", ".join(f"{name}{list(shape)}" for name, (_, shape) in graph.inputs.items())
+    return (
+        f"{graph.path} takes the inputs {inputs}: no recogniser that Voxray knows; expected a SenseVoice exported by FunASR "
+        "(speech, speech_lengths, language, textnorm) or by sherpa-onnx (x, x_length, language, text_norm)"
+    )

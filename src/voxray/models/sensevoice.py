@@ -1,0 +1,548 @@
+"""SenseVoice-Small from its ONNX file: recognition, tags and the evidence for both.
+
+Four prompt rows (language, emotion, event, text normalisation) stand before the frames of sound. Their outputs are tags and are
+read **by row**: a blank among them shifts nothing. Everything after them is CTC.
+
+Time: frame k of sound is the stack of the fbank windows 6k-3 to 6k+3; its centre lies at ``60 k + 12.5`` ms. A token's span is
+that of the frames that emit it, each from 30 ms before its centre to 30 ms after. FunASR prints the same spans 12.5 ms earlier
+(it counts from the start of the window), sherpa-onnx prints only starts, ``60 k`` ms: 17.5 ms later than ours.
+
+**Source:** FunASR ``funasr/models/sense_voice/model.py`` and ``export_meta.py``; k2-fsa/sherpa-onnx
+``scripts/sense-voice/export-onnx.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxray import ctc
+from voxray.audio import load_audio
+from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn
+from voxray.graph.anatomy import Anatomy, find_anatomy
+from voxray.graph.graph import Graph
+from voxray.graph.proof import Proof, linear_weight, prove
+from voxray.graph.session import Runner, RunOptions
+from voxray.trace import Trace
+from voxray.transcript import Reading, Rows, greedy_tokens, join
+from voxray.types import (
+    TAG_KINDS,
+    Audio,
+    Features,
+    FloatArray,
+    ModelError,
+    ModelInfo,
+    OptionError,
+    Progress,
+    Tag,
+    TagKind,
+    Transcript,
+    plain,
+)
+from voxray.vad import voice_segments
+from voxray.vocabulary import Vocabulary, read_vocabulary
+
+PROMPTS = 4
+LONGEST_PIECE = 30.0  # s; the model was trained on no more
+ALTERNATIVES = 5  # listed at each emission of a trace
+KEEP = 512 << 20  # bytes of evidence that a trace keeps from its own pass
+LANGUAGES = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}  # rows of the prompt embedding
+WITH_ITN, WITHOUT_ITN = 14, 15
+WINDOW_CENTRE = 0.0125  # s; the middle of the first 25 ms window
+EMOTIONS = ("HAPPY", "SAD", "ANGRY", "NEUTRAL", "FEARFUL", "DISGUSTED", "SURPRISED", "OTHER", "EMO_UNKNOWN")
+EVENTS = (
+    "Speech",
+    "BGM",
+    "Laughter",
+    "Applause",
+    "Cry",
+    "Sneeze",
+    "Breath",
+    "Cough",
+    "Sing",
+    "Speech_Noise",
+    "GBG",
+    "Event_UNK",
+)
+TEXTNORMS = ("withitn", "woitn")
+LANGUAGE_TAG = re.compile(r"[a-z]{2,3}|nospeech")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an exporter names the graph's inputs and output.
+
+    Attributes:
+        name: who exports so.
+        speech: (B, T, 560) float32, stacked and normalised features.
+        lengths: (B,) int32.
+        language: (B,) int32, row of the prompt embedding.
+        textnorm: (B,) int32, likewise.
+        logits: (B, T + 4, V) float32.
+    """
+
+    name: str
+    speech: str
+    lengths: str
+    language: str
+    textnorm: str
+    logits: str
+
+
+LAYOUTS = (
+    Layout("funasr", "speech", "speech_lengths", "language", "textnorm", "ctc_logits"),
+    Layout("sherpa-onnx", "x", "x_length", "language", "text_norm", "logits"),
+)
+
+
+def recognise(graph: Graph) -> Layout | None:
+    """Return the layout of a graph if it is a SenseVoice, told by its inputs and outputs."""
+    for layout in LAYOUTS:
+        wanted = {layout.speech, layout.lengths, layout.language, layout.textnorm}
+        if set(graph.inputs) == wanted and layout.logits in graph.outputs and len(graph.inputs[layout.speech][1]) == 3:
+            return layout
+    return None
+
+
+class Recogniser:
+    """A SenseVoice model, opened and proven.
+
+    Attributes:
+        anatomy: what its graph is made of.
+        proof: how well that was confirmed when the model was opened.
+        vocabulary: its tokens.
+        cmvn: mean and variance normalisation of its features.
+    """
+
+    family = "sensevoice"
+
+    def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
+        layout = recognise(graph)
+        if layout is None:
+            raise ModelError(f"{graph.path} is no SenseVoice: its inputs are {', '.join(graph.inputs)}")
+        self.graph, self.layout = graph, layout
+        self.anatomy: Anatomy = find_anatomy(graph, layout.logits)
+        size = _vocabulary_size(graph, self.anatomy)
+        self.vocabulary: Vocabulary = read_vocabulary(graph.path.parent, size)
+        self.cmvn: Cmvn = _read_normalisation(graph)
+        self._labels = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
+        self._languages = _languages(graph)
+        self._runner = Runner(graph, options)
+        noise = np.random.default_rng(0).standard_normal((12, self.cmvn.shift.size)).astype(np.float32)
+        self.proof: Proof = prove(graph, self.anatomy, self._runner, self.feeds([noise], "auto", textnorm=False))
+
+    @property
+    def layers(self) -> int:
+        """Number of attention layers."""
+        return len(self.anatomy.blocks)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads in each layer."""
+        return self.proof.heads
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that can be asked for."""
+        return tuple(self._languages)
+
+    @cached_property
+    def info(self) -> ModelInfo:
+        """Family, layout, name, precision and SHA-256 of the model's file."""
+        digest = hashlib.sha256()
+        with self.graph.path.open("rb") as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+        return ModelInfo(self.family, self.layout.name, self.name, self.anatomy.precision, digest.hexdigest())
+
+    @property
+    def name(self) -> str:
+        """Folder and file, as a title shows them."""
+        return f"{self.graph.path.parent.name}/{self.graph.path.name}"
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the file is made of and how well that was confirmed, as JSON can hold it."""
+        graph = self.graph
+        blocks = [
+            {
+                "index": block.index,
+                "label": block.label,
+                "width_in": (graph.shape(block.qkv.weight) or (0,))[0],
+                "width": (graph.shape(block.taps) or (0,))[0],
+                "taps": (graph.shape(block.taps) or (0,))[-1],
+                "feed_forward": (graph.shape(block.feed_forward[0].weight) or (0,))[-1],
+                "residual": block.residual,
+                "rebuild_error": error,
+            }
+            for block, error in zip(self.anatomy.blocks, self.proof.rebuild_errors, strict=True)
+        ]
+        info: dict[str, Any] = plain(self.info)
+        return info | {
+            "path": str(graph.path),
+            "opset": graph.opset,
+            "nodes": len(graph.nodes),
+            "vocabulary": len(self.vocabulary),
+            "layers": self.layers,
+            "heads": self.heads,
+            "width": blocks[-1]["width"],
+            "languages": list(self.languages),
+            "tags": {kind: list(labels) for kind, labels in self._labels.items()},
+            "stream_norms": [index for index, _ in self.anatomy.stream_norms],
+            "logit_difference": self.proof.logit_difference,
+            "blocks": blocks,
+        }
+
+    def transcribe(
+        self, source: Any, language: str = "auto", *, textnorm: bool = False, progress: Progress | None = None
+    ) -> Transcript:
+        """Recognise one sound.
+
+        Sound of more than 30 s is cut by voice activity into pieces of at most 30 s; times stay absolute.
+
+        Args:
+            source: a path, bytes, file object, array or ``Audio``.
+            language: a member of ``languages``.
+            textnorm: whether to write punctuation and numbers as digits (inverse text normalisation).
+            progress: called after each piece.
+
+        Raises:
+            AudioError: when the sound cannot be read or is too short.
+            OptionError: when the model has no such language.
+        """
+        audio = load_audio(source)
+        readings = []
+        parts = self._parts(audio)
+        for index, part in enumerate(parts):
+            (logits,) = self.logits([part], language, textnorm=textnorm)
+            readings.append(self.read(logits, part))
+            if progress is not None:
+                progress(index + 1, len(parts))
+        return join(readings, audio.duration)
+
+    def transcribe_batch(
+        self, sources: Sequence[Any], language: str = "auto", *, textnorm: bool = False, batch_size: int = 8
+    ) -> list[Transcript]:
+        """Recognise several sounds, pieces of like length together.
+
+        Args:
+            sources: as for ``transcribe``.
+            language: of all of them.
+            textnorm: as for ``transcribe``.
+            batch_size: pieces in one pass.
+
+        Returns:
+            A transcript for each sound, in the order given.
+
+        Raises:
+            AudioError: when a sound cannot be read; its name is in the message.
+            OptionError: when the model has no such language or the batch size is below 1.
+        """
+        if batch_size < 1:
+            raise OptionError(f"batch_size must be at least 1, got {batch_size}")
+        audios = [load_audio(source) for source in sources]
+        parts = [(owner, part) for owner, audio in enumerate(audios) for part in self._parts(audio)]
+        order = sorted(range(len(parts)), key=lambda index: len(parts[index][1].values))
+        readings: dict[int, Reading] = {}
+        for first in range(0, len(order), batch_size):
+            chosen = order[first : first + batch_size]
+            rows = self.logits([parts[index][1] for index in chosen], language, textnorm=textnorm)
+            readings |= {index: self.read(one, parts[index][1]) for index, one in zip(chosen, rows, strict=True)}
+        return [
+            join([readings[index] for index in range(len(parts)) if parts[index][0] == owner], audio.duration)
+            for owner, audio in enumerate(audios)
+        ]
+
+    def trace(
+        self,
+        source: Any,
+        language: str = "auto",
+        *,
+        textnorm: bool = False,
+        keep: int = KEEP,
+        progress: Progress | None = None,
+    ) -> Trace:
+        """Recognise one sound and keep what happened inside.
+
+        Args:
+            source: a path, bytes, file object, array or ``Audio``.
+            language: a member of ``languages``.
+            textnorm: whether to write punctuation and numbers as digits.
+            keep: bytes of logits and attention to keep from the pass itself; what does not fit is computed again, piece by
+                piece, when it is asked for.
+            progress: called after each piece.
+
+        Raises:
+            AudioError: when the sound cannot be read or is too short.
+            OptionError: when the model has no such language.
+        """
+        audio = load_audio(source)
+        parts = self._parts(audio)
+        evidence = self.replay(parts, language, textnorm=textnorm)
+        readings = []
+        for index, part in enumerate(parts):
+            keep -= evidence.record(index, keep)
+            readings.append(self.read(evidence.logits(index), part, ALTERNATIVES))
+            if progress is not None:
+                progress(index + 1, len(parts))
+        return Trace(
+            audio=audio,
+            features=tuple(parts),
+            transcript=join(readings, audio.duration),
+            model=self.info,
+            language=language,
+            textnorm=textnorm,
+            blank=0,
+            evidence=evidence,
+            logits_are_log_probs=self.anatomy.log_softmax,
+        )
+
+    def replay(self, parts: Sequence[Features], language: str, *, textnorm: bool) -> Replay:
+        """Return evidence that is computed from features when it is asked for."""
+        return Replay(self, parts, language, textnorm=textnorm)
+
+    def logits(self, parts: Sequence[Features], language: str = "auto", *, textnorm: bool = False) -> list[FloatArray]:
+        """Run the model on features, padded to the longest.
+
+        Args:
+            parts: pieces of sound.
+            language: of all of them.
+            textnorm: of all of them.
+
+        Returns:
+            For each piece (T + 4, V) float32, the model's output rows.
+
+        Raises:
+            OptionError: when the model has no such language.
+        """
+        feeds = self.feeds([part.values for part in parts], language, textnorm=textnorm)
+        (rows,) = self._runner.run(feeds, [self.layout.logits])
+        return [one[: len(part.values) + PROMPTS] for one, part in zip(rows, parts, strict=True)]
+
+    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str], into: Mapping[str, Any] | None = None) -> list[Any]:
+        """Run the graph for any of its tensors; see ``voxray.graph.session.Runner.run``."""
+        return self._runner.run(feeds, outputs, into)
+
+    def feeds(self, values: Sequence[FloatArray], language: str, *, textnorm: bool) -> dict[str, npt.NDArray[Any]]:
+        """Return the graph's inputs for features, padded to the longest.
+
+        Args:
+            values: (T, D) float32 for each piece.
+            language: of all of them.
+            textnorm: of all of them.
+
+        Raises:
+            OptionError: when the model has no such language.
+        """
+        if language not in self._languages:
+            known = ", ".join(self._languages)
+            raise OptionError(f"language {language!r} is not known to this model; choose one of {known}")
+        lengths = np.array([len(one) for one in values], np.int32)
+        if len(values) == 1:
+            padded = values[0][None]
+        else:  # padding comes after normalisation and is zero, as FunASR does it
+            padded = np.zeros((len(values), int(lengths.max()), values[0].shape[1]), np.float32)
+            for row, one in zip(padded, values, strict=True):
+                row[: len(one)] = one
+        return {
+            self.layout.speech: padded,
+            self.layout.lengths: lengths,
+            self.layout.language: np.full(len(values), self._languages[language], np.int32),
+            self.layout.textnorm: np.full(len(values), WITH_ITN if textnorm else WITHOUT_ITN, np.int32),
+        }
+
+    def _parts(self, audio: Audio) -> list[Features]:
+        """Return the features of each piece of a sound, with times absolute."""
+        if audio.duration <= LONGEST_PIECE:
+            return [features(audio, self.cmvn)]
+        parts = []
+        for start, stop in voice_segments(audio, max_duration=LONGEST_PIECE):
+            part = features(audio.cut(start, stop), self.cmvn)
+            parts.append(Features(part.values, part.hop, part.start + start))
+        return parts
+
+    def read(self, logits: FloatArray, part: Features, alternatives: int = 0) -> Reading:
+        """Turn the output rows of one piece into tokens and tags.
+
+        Args:
+            logits: (T + 4, V) float32, as ``logits`` returns them.
+            part: the features of the piece.
+            alternatives: how many of the likeliest tokens to list at each emission.
+        """
+        rows = Rows(logits, PROMPTS, normalised=self.anatomy.log_softmax)
+        start = max(part.start - WINDOW_CENTRE, 0.0)
+        end = start + part.hop * len(part.values)
+        tags = [
+            self._tag(kind, row, log_probs)
+            for row, (kind, log_probs) in enumerate(zip(TAG_KINDS, rows.log_probs(range(PROMPTS)), strict=True))
+        ]
+        return Reading(
+            tokens=greedy_tokens(rows, part, self.vocabulary, alternatives),
+            tags=tuple(Tag(*tag, start=start, end=end) for tag in tags),
+            raw_text=self.vocabulary.spell(run.id for run in ctc.runs(logits.argmax(axis=1))),
+            rows=len(logits),
+            prompts=PROMPTS,
+            start=start,
+            end=end,
+        )
+
+    def _tag(self, kind: TagKind, row: int, log_probs: FloatArray) -> tuple[TagKind, str, dict[str, float], float, str, int]:
+        """Return kind, label, probabilities, mass, emitted piece and row of a prompt row."""
+        labels = self._labels[kind]
+        probabilities = np.exp(np.array([log_probs[index] for index in labels.values()], np.float64))
+        mass = float(probabilities.sum())
+        ranked = sorted(zip(labels, (probabilities / mass).tolist(), strict=True), key=lambda pair: -pair[1])
+        return kind, ranked[0][0], dict(ranked), min(mass, 1.0), self.vocabulary.pieces[int(log_probs.argmax())], row
+
+
+class Replay:
+    """Evidence about pieces of sound: kept from the pass itself, or computed again when it is asked for.
+
+    Attributes:
+        layers: of the model.
+        heads: in each layer.
+    """
+
+    def __init__(self, model: Recogniser, parts: Sequence[Features], language: str, *, textnorm: bool) -> None:
+        self.layers, self.heads = model.layers, model.heads
+        self._model, self._parts, self._language, self._textnorm = model, parts, language, textnorm
+        self._logits: dict[int, FloatArray] = {}
+        self._attention: dict[int, FloatArray] = {}
+        self._kept: set[int] = set()
+
+    def record(self, piece: int, budget: int) -> int:
+        """Run one piece and keep as much of it as the budget allows.
+
+        Args:
+            piece: which.
+            budget: bytes.
+
+        Returns:
+            How many bytes are kept. The logits of the piece recorded last are kept beside that.
+        """
+        rows = len(self._parts[piece].values) + PROMPTS
+        sizes = (4 * rows * len(self._model.vocabulary), 4 * self.layers * self.heads * rows * rows)
+        self._logits = {index: one for index, one in self._logits.items() if index in self._kept}
+        if sum(sizes) <= budget:
+            self._logits[piece], self._attention[piece] = self._run(piece, range(self.layers))
+        else:
+            self._logits[piece], _ = self._run(piece, ())
+        kept = sum(sizes) if piece in self._attention else sizes[0] if sizes[0] <= budget else 0
+        if kept:
+            self._kept.add(piece)
+        return kept
+
+    def logits(self, piece: int) -> FloatArray:
+        """Return the output rows of a piece, (N, V) float32."""
+        return self._logits[piece] if piece in self._logits else self._run(piece, ())[0]
+
+    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return the attention of a piece, (layers, H, N, N) float32."""
+        if piece not in self._attention:
+            distinct = sorted(set(layers))
+            return self._run(piece, distinct)[1][[distinct.index(layer) for layer in layers]]
+        every = self._attention[piece]
+        return every if list(layers) == list(range(self.layers)) else every[list(layers)]
+
+    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return an inner tensor of a piece, (layers, N, D) float32.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name.
+        """
+        if name not in TENSORS:
+            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(TENSORS)}")
+        names = [TENSORS[name](self._model.anatomy.blocks[layer]) for layer in layers]
+        return np.asarray(np.concatenate(self._model.run(self._feeds(piece), names)), np.float32)
+
+    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return the norm of each head's part of the projection, (layers, H, N) float32."""
+        norms = []
+        for layer, context in zip(layers, self.tensor("context", piece, layers), strict=True):
+            weight = linear_weight(self._model.graph, self._model.anatomy.blocks[layer].projection)
+            split = context.reshape(len(context), self.heads, -1).transpose(1, 0, 2)
+            norms.append(np.linalg.norm(split @ weight.reshape(self.heads, -1, weight.shape[1]), axis=-1))
+        return np.asarray(norms, np.float32)
+
+    def _feeds(self, piece: int) -> dict[str, npt.NDArray[Any]]:
+        return self._model.feeds([self._parts[piece].values], self._language, textnorm=self._textnorm)
+
+    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Run one piece; attention is written to where it stays."""
+        rows = len(self._parts[piece].values) + PROMPTS
+        names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
+        attention = np.empty((len(names), self.heads, rows, rows), np.float32)
+        into = {name: one[None] for name, one in zip(names, attention, strict=True)}
+        logits, *_ = self._model.run(self._feeds(piece), [self._model.layout.logits, *names], into)
+        return logits[0], attention
+
+
+TENSORS = {
+    "input": lambda block: block.input,
+    "value": lambda block: block.value,
+    "context": lambda block: block.context,
+    "projection": lambda block: block.projection.output,
+    "memory": lambda block: block.memory,
+    "attended": lambda block: block.attended,
+    "middle": lambda block: block.middle,
+    "output": lambda block: block.output,
+}
+"""What ``Trace.tensor`` can return, by name; see ``voxray.graph.anatomy.Block``."""
+
+
+def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:
+    bias, weight = graph.shape(anatomy.head.bias), graph.shape(anatomy.head.weight)
+    if bias is not None and len(bias) == 1:  # weights of 4 bits are packed, their bias is not
+        return bias[0]
+    if weight is None or len(weight) != 2:
+        raise ModelError(f"{graph.path}: the size of its vocabulary cannot be told from its head; use the file as exported")
+    return weight[1]
+
+
+def _languages(graph: Graph) -> dict[str, int]:
+    """Return the prompt row of each language, from the metadata where it is there."""
+    told = {key[5:]: value for key, value in graph.metadata.items() if key.startswith("lang_")}
+    try:
+        return {name: int(row) for name, row in told.items()} or dict(LANGUAGES)
+    except ValueError as error:
+        raise ModelError(f"{graph.path}: the languages in its metadata are damaged ({error}); export it again") from error
+
+
+def _read_normalisation(graph: Graph) -> Cmvn:
+    """Return mean and variance normalisation from the metadata or from ``am.mvn`` beside the model."""
+    told = graph.metadata
+    if {"neg_mean", "inv_stddev"} <= set(told):
+        try:
+            cmvn = Cmvn(*(np.array(told[key].split(","), np.float32) for key in ("neg_mean", "inv_stddev")))
+        except ValueError as error:
+            raise ModelError(f"{graph.path}: the normalisation in its metadata is damaged; export it again") from error
+    else:
+        cmvn = read_cmvn(graph.path.parent / "am.mvn")
+    if len(cmvn.shift) != DEFAULT.lfr_m * DEFAULT.mels:
+        raise ModelError(
+            f"{graph.path}: its normalisation has {len(cmvn.shift)} numbers, {DEFAULT.lfr_m * DEFAULT.mels} were expected; "
+            "use the am.mvn that belongs to this model"
+        )
+    return cmvn
+
+
+def _labels(vocabulary: Vocabulary, kind: TagKind) -> dict[str, int]:
+    """Return the id of each label of a kind.
+
+    Raises:
+        ModelError: when the vocabulary has none.
+    """
+    if kind == "language":
+        found = {name: index for name, index in vocabulary.tags.items() if LANGUAGE_TAG.fullmatch(name)}
+    else:
+        names = {"emotion": EMOTIONS, "event": EVENTS, "textnorm": TEXTNORMS}[kind]
+        found = {name: vocabulary.tags[name] for name in names if name in vocabulary.tags}
+    if not found:
+        raise ModelError(f"the tokens hold no {kind} tag, so they belong to no SenseVoice; use the model's own tokens file")
+    return found

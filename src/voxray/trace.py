@@ -1,0 +1,581 @@
+"""A trace: all that one recognition left behind, with lazy access to the model's inner tensors.
+
+Attention is a view of what the model did, not an explanation of it. Rows and columns are the model's own: four prompt rows
+(language, emotion, event, text normalisation) and then one row for each 60 ms of sound.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxray import ctc
+from voxray.types import (
+    TAG_KINDS,
+    Alternative,
+    Audio,
+    Evidence,
+    Features,
+    FloatArray,
+    ModelInfo,
+    OptionError,
+    OutputError,
+    Piece,
+    Tag,
+    Token,
+    TraceError,
+    Transcript,
+    Word,
+    plain,
+)
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMAT = 1
+LARGEST_ARRAY = 2 << 30  # bytes; a larger labelled array is refused with the way to a smaller one
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one recognition left.
+
+    Attributes:
+        audio: the sound, mono.
+        features: what the model saw of each piece, times absolute.
+        transcript: what it recognised.
+        model: which model it was.
+        language: the language prompt.
+        textnorm: whether inverse text normalisation was asked for.
+        blank: id of the CTC blank.
+        evidence: where logits and inner tensors come from.
+        logits_are_log_probs: whether the model's own output is normalised already.
+    """
+
+    audio: Audio
+    features: tuple[Features, ...]
+    transcript: Transcript
+    model: ModelInfo
+    language: str
+    textnorm: bool
+    blank: int
+    evidence: Evidence
+    logits_are_log_probs: bool = False
+
+    @property
+    def text(self) -> str:
+        """The words."""
+        return self.transcript.text
+
+    @property
+    def rich_text(self) -> str:
+        """The words with emoji for emotion and event."""
+        return self.transcript.rich_text
+
+    @property
+    def raw_text(self) -> str:
+        """The words with every tag."""
+        return self.transcript.raw_text
+
+    @property
+    def tokens(self) -> tuple[Token, ...]:
+        """Emitted tokens in order of time."""
+        return self.transcript.tokens
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """Words in order of time."""
+        return self.transcript.words
+
+    @property
+    def tags(self) -> tuple[Tag, ...]:
+        """Language, emotion, event and text norm of each piece."""
+        return self.transcript.tags
+
+    @property
+    def pieces(self) -> tuple[Piece, ...]:
+        """The stretches of sound that went through the model."""
+        return self.transcript.pieces
+
+    @property
+    def log_probs(self) -> FloatArray:
+        """Log posteriors of every row, (N, V) float32, nats: each piece's prompt rows and then its frames.
+
+        Raises:
+            TraceError: when they would take more than 2 GiB; ``piece(i).log_probs`` gives them a piece at a time.
+        """
+        if not self.pieces:
+            return np.zeros((0, 0), np.float32)
+        first = self._log_probs(0)
+        rows = self.pieces[-1].rows[1]
+        _check_size(rows * first.shape[1] * 4, "trace.piece(i).log_probs")
+        return np.concatenate([first, *(self._log_probs(index) for index in range(1, len(self.pieces)))])
+
+    def piece(self, index: int) -> Trace:
+        """Return the trace of one piece of a long sound; its times stay those of the whole.
+
+        Args:
+            index: 0 to ``len(pieces) - 1``.
+
+        Raises:
+            OptionError: when there is no such piece.
+        """
+        _check_indices([index], len(self.pieces), "piece")
+        piece, whole = self.pieces[index], self.transcript
+        offset, (first, stop) = piece.rows[0], piece.tokens
+        words = [word for word in whole.words if first <= word.tokens[0] < stop]
+        transcript = replace(
+            whole,
+            text="".join(token.text for token in whole.tokens[first:stop]).strip(),
+            tokens=tuple(_shifted(token, -offset) for token in whole.tokens[first:stop]),
+            words=tuple(replace(w, tokens=(w.tokens[0] - first, w.tokens[1] - first)) for w in words),
+            tags=tuple(replace(t, row=t.row - offset) for t in whole.tags if offset <= t.row < piece.rows[1]),
+            pieces=(replace(piece, rows=(0, piece.rows[1] - offset), tokens=(0, stop - first)),),
+        )
+        return replace(self, features=(self.features[index],), transcript=transcript, evidence=_OnePiece(self.evidence, index))
+
+    def self_attention(self, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> xr.DataArray:
+        """Return attention probabilities from every row to every row.
+
+        Args:
+            layers: which; None for all.
+            heads: which; None for all.
+
+        Returns:
+            (layer, head, query, key) float32; each row sums to 1. Coordinates of query and key: ``query_time`` (centre of the
+            frame in seconds, NaN for prompt rows) and ``query_label`` (prompt name or the token emitted there). Rows of
+            different pieces of a long sound do not see each other: their weights are 0.
+
+        Raises:
+            OptionError: when a layer or head does not exist.
+            TraceError: when the array would take more than 2 GiB.
+        """
+        import xarray as xr
+
+        layers, heads = self._choose(layers, heads)
+        rows = self.pieces[-1].rows[1] if self.pieces else 0
+        _check_size(len(layers) * len(heads) * rows * rows * 4, "fewer layers or trace.piece(i).self_attention()")
+        weights = np.zeros((len(layers), len(heads), rows, rows), np.float32)
+        for index, piece in enumerate(self.pieces):
+            span = slice(*piece.rows)
+            weights[:, :, span, span] = self.evidence.attention(index, layers)[:, heads]
+        times, labels = self._row_coordinates()
+        return xr.DataArray(
+            weights,
+            dims=("layer", "head", "query", "key"),
+            coords={
+                "layer": list(layers),
+                "head": list(heads),
+                "query_time": ("query", times),
+                "query_label": ("query", labels),
+                "key_time": ("key", times),
+                "key_label": ("key", labels),
+            },
+            name="self_attention",
+            attrs=self._attributes("attention probability"),
+        )
+
+    def token_attention(
+        self, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None, *, tags: bool = False
+    ) -> xr.DataArray:
+        """Return attention from every token to every frame of sound.
+
+        A CTC encoder has no decoder whose attention points from tokens to frames. The row of a token is the mean of the
+        encoder's rows weighted by the token's CTC occupancy (the posterior probability that a frame emits this very token,
+        given the text), and the columns are the frames of sound. What goes to the prompt rows is reported as ``prompt_mass``;
+        the rest is renormalised, so every row sums to 1.
+
+        Args:
+            layers: which; None for all.
+            heads: which; None for all.
+            tags: whether to put the rows of the four tags before the tokens.
+
+        Returns:
+            (layer, head, token, frame) float32 with coordinates ``label``, ``start``, ``end`` [s] and ``kind`` of each token,
+            ``time`` [s] of each frame (its centre), and ``prompt_mass`` (layer, head, token).
+
+        Raises:
+            OptionError: when a layer or head does not exist.
+            TraceError: when the array would take more than 2 GiB.
+
+        **Source:** Graves et al. 2006 for the occupancy.
+        """
+        import xarray as xr
+
+        layers, heads = self._choose(layers, heads)
+        targets = [self._targets(index, with_tags=tags) for index in range(len(self.pieces))]
+        frames = [len(features.values) for features in self.features]
+        shape = (len(layers), len(heads), sum(map(len, targets)), sum(frames))
+        _check_size(int(np.prod(shape, dtype=np.int64)) * 4, "fewer layers or trace.piece(i).token_attention()")
+        weights, mass = np.zeros(shape, np.float32), np.zeros(shape[:3], np.float32)
+        row = column = 0
+        for index, piece in enumerate(self.pieces):
+            rows = slice(row, row + len(targets[index]))
+            mixed = self._mix(index, layers, heads, with_tags=tags)
+            mass[:, :, rows] = mixed[..., : piece.prompts].sum(axis=-1)
+            sound = mixed[..., piece.prompts :]
+            total = sound.sum(axis=-1, keepdims=True)
+            weights[:, :, rows, column : column + frames[index]] = np.divide(sound, total, out=sound, where=total > 0)
+            row, column = rows.stop, column + frames[index]
+        every = [target for part in targets for target in part]
+        return xr.DataArray(
+            weights,
+            dims=("layer", "head", "token", "frame"),
+            coords={
+                "layer": list(layers),
+                "head": list(heads),
+                "label": ("token", [target.label for target in every]),
+                "kind": ("token", [target.kind for target in every]),
+                "start": ("token", [target.start for target in every]),
+                "end": ("token", [target.end for target in every]),
+                "confidence": ("token", [target.confidence for target in every]),
+                "time": ("frame", self.times),
+                "prompt_mass": (("layer", "head", "token"), mass),
+            },
+            name="token_attention",
+            attrs=self._attributes("attention weight") | {"rows": "CTC occupancy of each token"},
+        )
+
+    def occupancy(self, piece: int = 0) -> FloatArray:
+        """Return the probability that a frame emits a token, given the text, (U, T) float32, for one piece."""
+        log_probs = self._log_probs(piece)[self.pieces[piece].prompts :]
+        first, stop = self.pieces[piece].tokens
+        return ctc.occupancy(log_probs, [token.id for token in self.tokens[first:stop]], self.blank)
+
+    def head_norms(self, layers: Sequence[int] | None = None, *, tags: bool = False) -> xr.DataArray:
+        """Return how much each head adds to the output of its layer at each token.
+
+        That is the Euclidean norm of the head's values, mixed by its attention and passed through its part of the output
+        projection, averaged over the token's frames by CTC occupancy.
+
+        Args:
+            layers: which; None for all.
+            tags: whether to put the rows of the four tags before the tokens.
+
+        Returns:
+            (layer, head, token) float32.
+
+        Raises:
+            OptionError: when a layer does not exist.
+            TraceError: when the trace was loaded from a file without its model.
+
+        **Source:** Kobayashi et al. 2020, "Attention is not only a weight".
+        """
+        import xarray as xr
+
+        layers, heads = self._choose(layers, None)
+        parts = []
+        for index, piece in enumerate(self.pieces):
+            norms = self.evidence.head_norms(index, layers)
+            mixed = norms[..., piece.prompts :] @ self._token_weights(index).T
+            parts.append(np.concatenate([norms[..., : piece.prompts], mixed], axis=-1) if tags else mixed)
+        targets = [target for index in range(len(self.pieces)) for target in self._targets(index, with_tags=tags)]
+        return xr.DataArray(
+            np.concatenate(parts, axis=-1),
+            dims=("layer", "head", "token"),
+            coords={"layer": layers, "head": heads, "label": ("token", [target.label for target in targets])},
+            name="head_norms",
+            attrs=self._attributes("norm of the head's output"),
+        )
+
+    def tensor(self, name: str, layers: Sequence[int] | None = None) -> xr.DataArray:
+        """Return an inner tensor of the encoder.
+
+        Args:
+            name: ``value``, ``context``, ``projection``, ``memory``, ``attended``, ``input`` or ``output`` of a layer.
+            layers: which; None for all. They must have the same width.
+
+        Returns:
+            (layer, row, channel) float32.
+
+        Raises:
+            OptionError: when a layer or name does not exist.
+            TraceError: when the trace was loaded from a file without its model.
+        """
+        import xarray as xr
+
+        layers, _ = self._choose(layers, None)
+        parts = [self.evidence.tensor(name, index, layers) for index in range(len(self.pieces))]
+        times, labels = self._row_coordinates()
+        return xr.DataArray(
+            np.concatenate(parts, axis=1),
+            dims=("layer", "row", "channel"),
+            coords={"layer": list(layers), "row_time": ("row", times), "row_label": ("row", labels)},
+            name=name,
+            attrs=self._attributes("activation"),
+        )
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Centre of every frame of sound in seconds, (T,), the pieces one after another."""
+        return np.concatenate([features.times for features in self.features]) if self.features else np.zeros(0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return text, tokens, words, tags and provenance as JSON can hold them."""
+        return self._provenance() | self.transcript.to_dict()
+
+    def _provenance(self) -> dict[str, Any]:
+        model = plain(self.model)
+        return {"audio": self.audio.name, "model": model, "language": self.language, "textnorm": self.textnorm}
+
+    def save(self, path: str | os.PathLike[str], layers: Sequence[int] | None = None) -> Path:
+        """Write the trace to one file, without pickle: sound, features, logits, attention, text and provenance.
+
+        Args:
+            path: any name; the ending ``.trace`` is usual. An older file of that name is replaced only when the new one is whole.
+            layers: whose attention to store; None for all, an empty sequence for none.
+
+        Returns:
+            The path.
+
+        Raises:
+            OutputError: when the file cannot be written.
+        """
+        layers = self._choose(layers, None)[0] if layers is None or len(layers) else []
+        meta = {
+            "format": FORMAT,
+            "heads": self.evidence.heads,
+            "all_layers": self.evidence.layers,
+            "layers": list(layers),
+        }
+        meta |= {
+            "sample_rate": self.audio.sample_rate,
+            "logits_are_log_probs": self.logits_are_log_probs,
+            "blank": self.blank,
+        }
+        meta |= {
+            "features": [{"hop": one.hop, "start": one.start} for one in self.features],
+            "trace": self._provenance() | plain(self.transcript),
+        }
+        target = Path(path)
+        try:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".voxray-", delete=False) as file:
+                temporary = Path(file.name)
+                try:
+                    self._write(file, meta, layers)
+                    temporary.chmod(0o644)
+                    temporary.replace(target)
+                finally:
+                    temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
+        return target
+
+    def _write(self, file: Any, meta: dict[str, Any], layers: Sequence[int]) -> None:
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("meta.json", json.dumps(meta, ensure_ascii=False))
+            _write_array(archive, "samples", self.audio.samples)
+            for index, features in enumerate(self.features):
+                _write_array(archive, f"features-{index}", features.values)
+                _write_array(archive, f"logits-{index}", self.evidence.logits(index))
+                if layers:
+                    _write_array(archive, f"attention-{index}", self.evidence.attention(index, layers))
+
+    def _choose(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
+        """Return the layers and heads asked for; negative numbers count from the end."""
+        chosen = []
+        for wanted, count, what in ((layers, self.evidence.layers, "layer"), (heads, self.evidence.heads, "head")):
+            every = list(range(count)) if wanted is None else [one + count if one < 0 else one for one in wanted]
+            _check_indices(every, count, what)
+            chosen.append(every)
+        return chosen[0], chosen[1]
+
+    def _log_probs(self, piece: int) -> FloatArray:
+        logits = self.evidence.logits(piece)
+        return logits if self.logits_are_log_probs else ctc.log_softmax(logits)
+
+    def _mix(self, piece: int, layers: Sequence[int], heads: Sequence[int], *, with_tags: bool) -> FloatArray:
+        """Return the attention of each target of a piece to every row of it, (L, H, U, N)."""
+        prompts = self.pieces[piece].prompts
+        attention = self.evidence.attention(piece, layers)[:, heads]
+        mixed = self._token_weights(piece) @ attention[:, :, prompts:]
+        return np.concatenate([attention[:, :, :prompts], mixed], axis=2) if with_tags else np.asarray(mixed)
+
+    def _token_weights(self, piece: int) -> FloatArray:
+        """Return how the rows of sound are averaged into tokens: occupancy scaled so that each token's weights sum to 1."""
+        weights = self.occupancy(piece)
+        return np.asarray(weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny))
+
+    def _targets(self, piece: int, *, with_tags: bool) -> list[_Target]:
+        span = self.pieces[piece]
+        tags = [tag for tag in self.tags if span.rows[0] <= tag.row < span.rows[1]] if with_tags else []
+        tokens = self.tokens[span.tokens[0] : span.tokens[1]]
+        return [_Target(f"{tag.kind}: {tag.label}", "tag", tag.start, tag.end, tag.probability) for tag in tags] + [
+            _Target(token.text, "token", token.start, token.end, token.confidence) for token in tokens
+        ]
+
+    def _row_coordinates(self) -> tuple[npt.NDArray[np.float64], list[str]]:
+        """Return the centre in seconds (NaN for prompts) and a label for every row."""
+        times, labels = [], []
+        for piece, features in zip(self.pieces, self.features, strict=True):
+            times += [np.full(piece.prompts, np.nan), features.times]
+            labels += [f"<{kind}>" for kind in TAG_KINDS][: piece.prompts] + [""] * len(features.values)
+        for token in self.tokens:
+            labels[token.peak] = token.text
+        return np.concatenate(times) if times else np.zeros(0), labels
+
+    def _attributes(self, unit: str) -> dict[str, str]:
+        return {
+            "unit": unit,
+            "audio": self.audio.name,
+            "model": f"{self.model.name} ({self.model.layout}, {self.model.precision})",
+            "language": self.language,
+            "textnorm": "on" if self.textnorm else "off",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A row of token attention."""
+
+    label: str
+    kind: str
+    start: float
+    end: float
+    confidence: float
+
+
+class _OnePiece:
+    """The evidence of one piece of a longer trace."""
+
+    def __init__(self, whole: Evidence, index: int) -> None:
+        self._whole, self._index = whole, index
+        self.layers, self.heads = whole.layers, whole.heads
+
+    def logits(self, piece: int) -> FloatArray:
+        return self._whole.logits(self._index + piece)
+
+    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        return self._whole.attention(self._index + piece, layers)
+
+    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
+        return self._whole.tensor(name, self._index + piece, layers)
+
+    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        return self._whole.head_norms(self._index + piece, layers)
+
+
+class _StoredEvidence:
+    """Logits and attention in a trace file, read when they are asked for."""
+
+    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+        self._path, self._stored = path, list(meta["layers"])
+        self.layers, self.heads = int(meta["all_layers"]), int(meta["heads"])
+
+    def logits(self, piece: int) -> FloatArray:
+        return self._read(f"logits-{piece}")
+
+    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        missing = [layer for layer in layers if layer not in self._stored]
+        if missing:
+            raise TraceError(
+                f"{self._path} holds no attention of layer {missing[0]}; save the trace with it, or load it with model=..."
+            )
+        return self._read(f"attention-{piece}")[[self._stored.index(layer) for layer in layers]]
+
+    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
+
+    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        raise TraceError(f"{self._path} holds no head norms; load the trace with model=... to have them computed again")
+
+    def _read(self, name: str) -> FloatArray:
+        with _opened(self._path) as archive:
+            return _read_array(archive, name)
+
+
+def load_trace(path: str | os.PathLike[str], evidence: Evidence | None = None) -> Trace:
+    """Read a trace that was saved.
+
+    Args:
+        path: the file.
+        evidence: where inner tensors come from instead of the file.
+
+    Raises:
+        TraceError: when the file is missing, damaged, or not a trace.
+    """
+    source = Path(path)
+    with _opened(source) as archive:
+        try:
+            meta = json.loads(archive.read("meta.json"))
+            if meta["format"] != FORMAT:
+                raise TraceError(f"{source} has the trace format {meta['format']}, {FORMAT} was expected; update Voxray")
+            told = meta["trace"]
+            parts = [_read_array(archive, f"features-{index}") for index in range(len(meta["features"]))]
+            return Trace(
+                audio=Audio(_read_array(archive, "samples"), meta["sample_rate"], told["audio"]),
+                features=tuple(Features(part, **place) for part, place in zip(parts, meta["features"], strict=True)),
+                transcript=_transcript(told),
+                model=ModelInfo(**told["model"]),
+                language=told["language"],
+                textnorm=told["textnorm"],
+                blank=meta["blank"],
+                evidence=evidence or _StoredEvidence(source, meta),
+                logits_are_log_probs=meta["logits_are_log_probs"],
+            )
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            if isinstance(error, TraceError):
+                raise
+            raise TraceError(f"{source} is no whole trace ({error!r}); save it again") from error
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except OSError as error:
+        raise TraceError(f"cannot read {path}: {error.strerror or error}; give a file that Trace.save wrote") from error
+    except zipfile.BadZipFile as error:
+        raise TraceError(f"{path} is no trace file; give a file that Trace.save wrote") from error
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)  # type: ignore[no-untyped-call]
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    data = io.BytesIO(archive.read(f"{name}.npy"))
+    return np.asarray(np.lib.format.read_array(data, allow_pickle=False))  # type: ignore[no-untyped-call]
+
+
+def _transcript(told: dict[str, Any]) -> Transcript:
+    """Return the transcript of a trace's JSON."""
+    tokens = [
+        Token(**{**one, "rows": tuple(one["rows"]), "alternatives": tuple(Alternative(**a) for a in one["alternatives"])})
+        for one in told["tokens"]
+    ]
+    return Transcript(
+        text=told["text"],
+        rich_text=told["rich_text"],
+        raw_text=told["raw_text"],
+        tokens=tuple(tokens),
+        words=tuple(Word(**{**one, "tokens": tuple(one["tokens"])}) for one in told["words"]),
+        tags=tuple(Tag(**one) for one in told["tags"]),
+        pieces=tuple(Piece(**{**one, "rows": tuple(one["rows"]), "tokens": tuple(one["tokens"])}) for one in told["pieces"]),
+        duration=told["duration"],
+    )
+
+
+def _shifted(token: Token, by: int) -> Token:
+    return replace(token, rows=(token.rows[0] + by, token.rows[1] + by), peak=token.peak + by)
+
+
+def _check_indices(wanted: Sequence[int], count: int, what: str) -> None:
+    wrong = [one for one in wanted if not 0 <= one < count]
+    if wrong:
+        raise OptionError(f"{what} {wrong[0]} does not exist: this model has {count} {what}s, 0 to {count - 1}")
+
+
+def _check_size(size: int, instead: str) -> None:
+    if size > LARGEST_ARRAY:
+        raise TraceError(f"that array would take {size / 2**30:.1f} GiB, more than {LARGEST_ARRAY / 2**30:.0f}; use {instead}")

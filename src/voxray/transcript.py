@@ -1,0 +1,143 @@
+"""Turns a model's output rows into tokens, and the readings of several pieces into one transcript."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voxray import ctc
+from voxray.alignment import group_words
+from voxray.richtext import rich_text
+from voxray.types import Alternative, Features, FloatArray, Piece, Tag, Token, Transcript, Word
+from voxray.vocabulary import Vocabulary, strip_tags
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The output rows of one piece.
+
+    Attributes:
+        logits: (N, V) float32.
+        prompts: how many rows come before those of the sound.
+        blank: id of the CTC blank.
+        normalised: whether the rows are log-probabilities already.
+    """
+
+    logits: FloatArray
+    prompts: int
+    blank: int = 0
+    normalised: bool = False
+
+    def log_probs(self, rows: Sequence[int]) -> FloatArray:
+        """Return the log posteriors of some rows, (rows, V) float32, nats."""
+        chosen = self.logits[list(rows)]
+        return chosen if self.normalised else chosen - ctc.log_normaliser(chosen)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one pass over one piece of sound said; rows count from the piece's own first row."""
+
+    tokens: tuple[Token, ...]
+    tags: tuple[Tag, ...]
+    raw_text: str
+    rows: int
+    prompts: int
+    start: float
+    end: float
+
+
+def greedy_tokens(rows: Rows, part: Features, vocabulary: Vocabulary, alternatives: int = 0) -> tuple[Token, ...]:
+    """Return the tokens of the likeliest path.
+
+    The likeliest path is also the forced alignment of its own text, so a token's span is the stretch of frames that emit it.
+
+    Args:
+        rows: the model's output.
+        part: the features that it saw, for their times.
+        vocabulary: of the model.
+        alternatives: how many of the likeliest tokens to list at each emission.
+    """
+    runs = ctc.runs(rows.logits[rows.prompts :].argmax(axis=1), rows.blank)
+    if not runs:
+        return ()
+    emitting = [row + rows.prompts for run in runs for row in range(run.first, run.stop)]
+    log_probs = dict(zip(emitting, rows.log_probs(emitting), strict=True))
+    edge = part.start - part.hop / 2
+    tokens = []
+    for run in runs:
+        first, stop = run.first + rows.prompts, run.stop + rows.prompts
+        peak = max(range(first, stop), key=lambda row: float(log_probs[row][run.id]))
+        tokens.append(
+            Token(
+                id=run.id,
+                text=vocabulary.text(run.id),
+                start=max(edge + part.hop * run.first, 0.0),
+                end=edge + part.hop * run.stop,
+                rows=(first, stop),
+                peak=peak,
+                log_prob=float(log_probs[peak][run.id]),
+                alternatives=likeliest(log_probs[peak], vocabulary, alternatives),
+            )
+        )
+    return tuple(tokens)
+
+
+def likeliest(log_probs: FloatArray, vocabulary: Vocabulary, count: int) -> tuple[Alternative, ...]:
+    """Return the likeliest tokens of one row, best first.
+
+    Args:
+        log_probs: (V,) nats.
+        vocabulary: of the model.
+        count: how many.
+    """
+    count = min(count, len(log_probs))
+    if count < 1:
+        return ()
+    top = np.argpartition(log_probs, -count)[-count:]
+    order = top[np.argsort(-log_probs[top], kind="stable")]
+    return tuple(Alternative(int(one), vocabulary.text(int(one)), float(log_probs[one])) for one in order)
+
+
+def join(readings: Sequence[Reading], duration: float) -> Transcript:
+    """Return one transcript of all pieces, rows and tokens numbered through.
+
+    Args:
+        readings: in order of time.
+        duration: of the whole sound, seconds; no token ends later.
+    """
+    tokens: list[Token] = []
+    tags: list[Tag] = []
+    words: list[Word] = []
+    pieces: list[Piece] = []
+    row = 0
+    for one in readings:
+        first = len(tokens)
+        tokens += [
+            replace(
+                token,
+                rows=(token.rows[0] + row, token.rows[1] + row),
+                peak=token.peak + row,
+                end=min(token.end, duration),
+            )
+            for token in one.tokens
+        ]
+        words += [replace(word, tokens=(word.tokens[0] + first, word.tokens[1] + first)) for word in group_words(tokens[first:])]
+        end = min(one.end, duration)
+        tags += [replace(tag, row=tag.row + row, end=end) for tag in one.tags]
+        pieces.append(Piece(one.start, end, (row, row + one.rows), (first, len(tokens)), one.prompts))
+        row += one.rows
+    raw = "".join(one.raw_text for one in readings)
+    texts = [strip_tags("".join(token.text for token in one.tokens)).strip() for one in readings]
+    return Transcript(
+        text=" ".join(filter(None, texts)),
+        rich_text=rich_text(raw),
+        raw_text=raw,
+        tokens=tuple(tokens),
+        words=tuple(words),
+        tags=tuple(tags),
+        pieces=tuple(pieces),
+        duration=duration,
+    )

@@ -1,0 +1,332 @@
+"""The vocabulary of Voxray: frozen values that every room shares, and the errors that it raises.
+
+Conventions: times in seconds from the start of the sound; probabilities as natural logarithms (nats) where the name says
+``log``; arrays are numpy, read-only, with their shapes checked on construction. ``N`` = output rows of a model (prompt rows and
+frames), ``T`` = frames of sound, ``U`` = tokens, ``V`` = vocabulary, ``L`` = layers, ``H`` = heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from types import MappingProxyType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+TagKind = Literal["language", "emotion", "event", "textnorm"]
+TAG_KINDS: tuple[TagKind, ...] = ("language", "emotion", "event", "textnorm")
+Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)`` while long work goes on; units are whatever the work counts (pieces, files)."""
+
+
+class VoxrayError(Exception):
+    """Any problem that the user can mend. The text is one line: what was wrong, what was expected, what to do."""
+
+
+class AudioError(VoxrayError, ValueError):
+    """The sound cannot be read or holds nothing to recognise."""
+
+
+class ModelError(VoxrayError, ValueError):
+    """The model's files are missing, damaged, or not of a kind that Voxray knows."""
+
+
+class AnatomyError(ModelError):
+    """The graph runs, but what it should contain (attention, memory) cannot be found or does not add up."""
+
+
+class OptionError(VoxrayError, ValueError):
+    """A layer, head, language or other choice that does not exist."""
+
+
+class TraceError(VoxrayError, ValueError):
+    """A trace file that cannot be read, or evidence that the trace does not hold."""
+
+
+class OutputError(VoxrayError, OSError):
+    """A result cannot be written where it was asked for."""
+
+
+def frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: str, name: str) -> npt.NDArray[Any]:
+    """Return the array read-only in the wanted type after checking its number of axes.
+
+    Args:
+        array: any array-like.
+        dtype: the wanted element type.
+        shape: the wanted axes as words, for example ``"T D"``.
+        name: what to call the array in the message.
+
+    Raises:
+        ValueError: when the number of axes differs.
+    """
+    values = np.asarray(array, dtype=dtype)
+    if values.ndim != len(shape.split()):
+        raise ValueError(f"{name} must have the shape ({', '.join(shape.split())}), got {values.shape}")
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def plain(value: Any) -> Any:
+    """Return a value of this module as dictionaries, lists, numbers and texts that JSON can hold."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [plain(one) for one in value]
+    return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Mono sound.
+
+    Attributes:
+        samples: (S,) float32, nominally within [-1, 1].
+        sample_rate: Hz.
+        name: where it came from, for titles and messages.
+    """
+
+    samples: FloatArray
+    sample_rate: int = 16000
+    name: str = "audio"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", frozen(self.samples, np.float32, "S", "Audio.samples"))
+        if self.sample_rate <= 0:
+            raise ValueError(f"Audio.sample_rate must be positive, got {self.sample_rate}")
+
+    @property
+    def duration(self) -> float:
+        """Length in seconds."""
+        return len(self.samples) / self.sample_rate
+
+    def cut(self, start: float, stop: float) -> Audio:
+        """Return the part between two times in seconds."""
+        first, last = round(start * self.sample_rate), round(stop * self.sample_rate)
+        return Audio(self.samples[max(first, 0) : last], self.sample_rate, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class AudioInfo:
+    """What a sound file says of itself before it is decoded: duration in s (None where unknown), rate in Hz, channels."""
+
+    duration: float | None
+    sample_rate: int
+    channels: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the recogniser sees.
+
+    Attributes:
+        values: (T, D) float32, one row a frame.
+        hop: seconds between rows.
+        start: centre of row 0 in seconds from the start of the sound.
+    """
+
+    values: FloatArray
+    hop: float
+    start: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", frozen(self.values, np.float32, "T D", "Features.values"))
+
+    @property
+    def times(self) -> npt.NDArray[np.float64]:
+        """Centre of every row, (T,) float64 in seconds."""
+        return self.start + self.hop * np.arange(len(self.values))
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A token that could have been emitted: its id, text and log posterior (nats) at the emission row."""
+
+    id: int
+    text: str
+    log_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One emitted token.
+
+    Attributes:
+        id: vocabulary id.
+        text: as printed (a leading space marks a new word where the vocabulary does).
+        start: seconds; left edge of the first frame of its CTC alignment.
+        end: seconds; right edge of the last frame of its CTC alignment.
+        rows: [first, stop) rows of ``Trace.log_probs``.
+        peak: the row in ``rows`` with the highest posterior: the emission.
+        log_prob: log posterior (log-softmax over the vocabulary) at ``peak``, nats.
+        alternatives: the most likely tokens at ``peak``, best first, blank included.
+    """
+
+    id: int
+    text: str
+    start: float
+    end: float
+    rows: tuple[int, int]
+    peak: int
+    log_prob: float
+    alternatives: tuple[Alternative, ...] = ()
+
+    @property
+    def confidence(self) -> float:
+        """Posterior probability at the emission row, 0 to 1."""
+        return float(np.exp(self.log_prob))
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word: a run of tokens.
+
+    Attributes:
+        text: without surrounding space; punctuation stays with the word before it.
+        start: seconds, of its first token that is not punctuation.
+        end: seconds, of its last token that is not punctuation.
+        tokens: [first, stop) in ``Trace.tokens``.
+        log_prob: the lowest ``Token.log_prob`` of its spoken tokens, nats.
+    """
+
+    text: str
+    start: float
+    end: float
+    tokens: tuple[int, int]
+    log_prob: float
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the word's least certain token, 0 to 1."""
+        return float(np.exp(self.log_prob))
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """What the model decided about a whole piece of sound, read at one prompt row.
+
+    Attributes:
+        kind: language, emotion, event or textnorm.
+        label: the likeliest label of that kind, such as ``zh`` or ``HAPPY``.
+        probabilities: every label of the kind with its probability among them; they sum to 1.
+        mass: probability that the row gives to all labels of the kind together; low mass means that the row says something else.
+        emitted: the token that wins the row over the whole vocabulary, as written in the vocabulary.
+        row: the row of ``Trace.log_probs``.
+        start: seconds, start of the piece of sound.
+        end: seconds, end of the piece of sound.
+    """
+
+    kind: TagKind
+    label: str
+    probabilities: Mapping[str, float]
+    mass: float
+    emitted: str
+    row: int
+    start: float
+    end: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+
+    @property
+    def probability(self) -> float:
+        """Probability of ``label`` among the labels of its kind."""
+        return self.probabilities[self.label]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One stretch of sound that went through the model in one pass.
+
+    Attributes:
+        start: seconds.
+        end: seconds.
+        rows: [first, stop) rows of ``Trace.log_probs`` (prompt rows first).
+        tokens: [first, stop) in ``Trace.tokens``.
+        prompts: how many of its rows are prompt rows, without a time.
+    """
+
+    start: float
+    end: float
+    rows: tuple[int, int]
+    tokens: tuple[int, int]
+    prompts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What was recognised.
+
+    Attributes:
+        text: words only.
+        rich_text: with emoji for emotion and event, as FunASR's post-processing writes it.
+        raw_text: with every tag as the model wrote it.
+        tokens: in order of time.
+        words: in order of time.
+        tags: in order of time, language, emotion, event and textnorm for each piece.
+        pieces: the stretches of sound that were recognised.
+        duration: of the whole sound, seconds.
+    """
+
+    text: str
+    rich_text: str
+    raw_text: str
+    tokens: tuple[Token, ...]
+    words: tuple[Word, ...]
+    tags: tuple[Tag, ...]
+    pieces: tuple[Piece, ...]
+    duration: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it, with the confidence of tokens and words."""
+        result: dict[str, Any] = plain(self)
+        named: dict[str, tuple[Token | Word, ...]] = {"tokens": self.tokens, "words": self.words}
+        for name, values in named.items():
+            for told, value in zip(result[name], values, strict=True):
+                told["confidence"] = value.confidence
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Which model it was.
+
+    Attributes:
+        family: for example ``sensevoice``.
+        layout: who exported it, for example ``funasr`` or ``sherpa-onnx``.
+        name: the name of its file or folder.
+        precision: ``fp32``, ``int8`` and so on.
+        sha256: of the model file, hexadecimal.
+    """
+
+    family: str
+    layout: str
+    name: str
+    precision: str
+    sha256: str = field(default="", compare=True)
+
+
+class Evidence(Protocol):
+    """Where a trace finds its tensors: kept from the pass itself, or had again from the model, piece by piece."""
+
+    layers: int
+    heads: int
+
+    def logits(self, piece: int) -> FloatArray:
+        """Return the raw output rows of a piece, (N, V) float32."""
+
+    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return the attention probabilities of a piece, (layers, H, N, N) float32."""
+
+    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return an inner tensor such as ``memory``, (layers, N, D) float32."""
+
+    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return the norm of what each head adds to each row of its layer's output, (layers, H, N) float32."""

@@ -1,0 +1,101 @@
+"""The tokens of a recogniser: ids, pieces, and the text that they spell.
+
+Conventions: SentencePiece pieces, in which ``▁`` stands for a space before a word; tags are written ``<|name|>``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from voxray.types import ModelError
+
+TOKEN_FILES = ("tokens.json", "tokens.txt", "vocab.txt")
+TAG = re.compile(r"<\|[^|]*\|>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Every piece that a model can emit, in the order of its ids."""
+
+    pieces: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    @cached_property
+    def ids(self) -> dict[str, int]:
+        """The id of each piece."""
+        return {piece: index for index, piece in reversed(list(enumerate(self.pieces)))}
+
+    @cached_property
+    def tags(self) -> dict[str, int]:
+        """The id of each tag, by its name without brackets."""
+        return {piece[2:-2]: index for piece, index in self.ids.items() if TAG.fullmatch(piece)}
+
+    def text(self, index: int) -> str:
+        """Return one piece with a space in place of the mark."""
+        return self.pieces[index].replace("▁", " ")
+
+    def spell(self, indices: Iterable[int]) -> str:
+        """Return the text of a row of ids, without space at its ends."""
+        return "".join(self.text(index) for index in indices).strip()
+
+
+def strip_tags(text: str) -> str:
+    """Return a text without its tags."""
+    return TAG.sub("", text)
+
+
+def read_vocabulary(folder: Path, size: int) -> Vocabulary:
+    """Read the tokens that lie beside a model.
+
+    Args:
+        folder: where to look for ``tokens.json`` (a list), ``tokens.txt`` or ``vocab.txt`` (lines ``piece id``).
+        size: how many tokens the model's output has.
+
+    Raises:
+        ModelError: when no such file is there, it cannot be read, or it holds another number of tokens.
+    """
+    present = [folder / name for name in TOKEN_FILES if (folder / name).is_file()]
+    if not present:
+        raise ModelError(
+            f"{folder} holds no tokens: {', '.join(TOKEN_FILES[:-1])} or {TOKEN_FILES[-1]} was expected beside the model; "
+            "copy it from where the model came from"
+        )
+    read = [(path, _read_tokens(path)) for path in present]
+    fitting = next((pieces for _, pieces in read if len(pieces) == size), None)
+    if fitting is None:
+        path, pieces = read[0]
+        raise ModelError(
+            f"{path} holds {len(pieces)} tokens but the model emits {size}; use the tokens file that belongs to this model"
+        )
+    return Vocabulary(fitting)
+
+
+def _read_tokens(path: Path) -> tuple[str, ...]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return _checked_list(json.loads(text)) if path.suffix == ".json" else _numbered_lines(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{path} is no readable list of tokens ({error}); copy or download it again") from error
+
+
+def _numbered_lines(text: str) -> tuple[str, ...]:
+    """Return the pieces of lines ``piece id``; a line with nothing but an id stands for the piece that is a space."""
+    # Only a line feed ends a line here: pieces may hold signs that Python counts as line breaks too.
+    lines = [line.rsplit(maxsplit=1) for line in text.split("\n") if line.strip()]
+    pieces = {int(parts[-1]): parts[0] if len(parts) == 2 else " " for parts in lines}
+    if sorted(pieces) != list(range(len(lines))):
+        raise ValueError(f"{len(lines)} lines should have the ids 0 to {len(lines) - 1}, each once")
+    return tuple(pieces[index] for index in range(len(lines)))
+
+
+def _checked_list(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise ValueError("a JSON list of texts was expected")
+    return tuple(value)
