@@ -93,8 +93,7 @@ def load_audio(
 
     Args:
         source: a path, the bytes of a file, a file object in binary mode, an ``Audio`` (returned as it is when its rate
-            fits), or an
-            array: (S,) or (S, C) of uint8, int16, int32, float32 or float64, integers at their full scale.
+            fits), or an array: (S,) or (S, C) of uint8, int16, int32, float32 or float64, integers at their full scale.
         sample_rate: wanted rate in Hz.
         source_rate: rate of an array in Hz, 16000 unless told; files and ``Audio`` say their own.
         name: for titles and messages; the file's name unless told.
@@ -160,9 +159,7 @@ def _opened(source: Source) -> Iterator[tuple[_Readable, str]]:
         label = label if isinstance(label, str) else "audio"
         yield _not_empty(_seekable(source, label), label), label
     else:
-        raise AudioError(
-            f"a {type(source).__name__} is no sound; give a path, bytes, a binary file, a numpy array or an Audio"
-        )
+        raise AudioError(f"a {type(source).__name__} is no sound; give a path, bytes, a binary file, a numpy array or an Audio")
 
 
 def _open_path(path: str) -> BinaryIO:
@@ -180,10 +177,9 @@ def _open_path(path: str) -> BinaryIO:
 
 
 def _seekable(file: BinaryIO, label: str) -> _Readable:
-    """Rewind a file; hold the bytes of a pipe in memory, since headers are read back and forth."""
+    """Return a binary file as it is, and the bytes of a pipe from memory, since headers are read back and forth."""
     can_seek = getattr(file, "seekable", lambda: True)
     if can_seek():
-        file.seek(0)
         if isinstance(file.read(0), bytes):
             return file
     else:
@@ -312,9 +308,7 @@ def _av_sound(container: Any, label: str, *, stated: bool) -> _Sound:
         raise AudioError(f"{label}: has no audio stream (it holds: {found}); give a file with sound")
     track = container.streams.audio[0]
     if track.codec_context is None:
-        raise AudioError(
-            f"{label}: the sound is coded in a way that the installed FFmpeg does not know; convert it to WAV"
-        )
+        raise AudioError(f"{label}: the sound is coded in a way that the installed FFmpeg does not know; convert it to WAV")
     rate, channels = track.codec_context.sample_rate, track.codec_context.channels
     duration = _av_duration(container, track) if stated else None
     promised = None if duration is None else round(duration * rate)
@@ -354,9 +348,7 @@ def _array_sound(array: npt.NDArray[Any], rate: int) -> _Sound:
     if columns.shape[1] > MOST_CHANNELS:
         raise AudioError(f"an array of sound must be (samples, channels), got {array.shape}; transpose it")
     if columns.shape[1] == 0:
-        raise AudioError(
-            f"the array holds no channels: its shape is {array.shape}; give (samples,) or (samples, channels)"
-        )
+        raise AudioError(f"the array holds no channels: its shape is {array.shape}; give (samples,) or (samples, channels)")
     blocks = (_scaled(columns[first : first + BLOCK]) for first in range(0, len(columns), BLOCK))
     return _Sound(AudioInfo(len(columns) / rate, rate, columns.shape[1], "array"), None, 0, blocks)
 
@@ -394,26 +386,24 @@ def _render(sound: _Sound, label: str, sample_rate: int, *, allow_truncated: boo
 
 def _mono_blocks(sound: _Sound, label: str, *, allow_truncated: bool) -> Iterator[FloatArray]:
     """Give the channel means as (S,) float32 blocks; check that every value is finite and that nothing is missing."""
-    rate, heard = sound.info.sample_rate, 0
-    advice = "copy or record it again, or take what is there with allow_truncated=True"
+    rate, heard, reason = sound.info.sample_rate, 0, ""
     try:
         for block in sound.blocks:
             finite = np.isfinite(block).all(axis=1)
             if not finite.all():
                 second = (heard + int(np.argmin(finite))) / rate
-                raise AudioError(
-                    f"{label}: a sample at {second:.3f} s is not finite (NaN or infinite); repair the sound first"
-                )
+                raise AudioError(f"{label}: a sample at {second:.3f} s is not finite (NaN or infinite); repair the sound")
             heard += len(block)
             yield block.mean(axis=1, dtype=np.float32)
     except _DamageError as damage:
-        if not allow_truncated:
-            raise AudioError(f"{label}: damaged or cut off after {heard / rate:.2f} s ({damage}); {advice}") from damage
-        return
-    if not allow_truncated and sound.promised is not None and heard + sound.slack < sound.promised:
+        reason = f" ({damage})"
+    # What follows the promised end (tags, zeros) may be unreadable: MP3 files often carry such a tail.
+    complete = not reason if sound.promised is None else heard + sound.slack >= sound.promised
+    if not complete and not allow_truncated:
+        whole = "" if sound.promised is None else f" of the {sound.promised / rate:.2f} s that its header promises"
         raise AudioError(
-            f"{label}: the header promises {sound.promised / rate:.2f} s but only {heard / rate:.2f} s are there; "
-            f"{advice}"
+            f"{label}: damaged or cut off: only {heard / rate:.2f} s{whole} can be read{reason}; "
+            "copy or record it again, or take what is there with allow_truncated=True"
         )
 
 

