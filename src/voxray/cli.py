@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -27,8 +27,12 @@ def main() -> None:
         status = cli.main(prog_name="voxray", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(BAD_INPUT)
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "voxray"
+        complain(f"{error.format_message()} See '{command} --help'.")
         sys.exit(BAD_INPUT)
     except voxray.VoxrayError as error:
         complain(error)
@@ -39,7 +43,7 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def complain(error: Exception) -> None:
+def complain(error: Exception | str) -> None:
     """Print one line about a problem to standard error."""
     click.echo(f"voxray: {' '.join(str(error).split())}", err=True)
 
@@ -61,6 +65,7 @@ def cli() -> None:
 def recognising(command: Command) -> Command:
     """Add the options of every command that recognises sound."""
     for option in (
+        click.option("--allow-truncated", is_flag=True, help="Take what is there of a sound file that was cut off."),
         click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores."),
         click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits."),
         click.option("-l", "--language", default="auto", show_default=True, help="auto, zh, yue, en, ja, ko or nospeech."),
@@ -118,7 +123,7 @@ def transcribe(sources: Sequence[str], style: str, words: bool, as_json: bool, *
     several = len(expand(sources)) > 1
 
     def one(source: str, progress: Any) -> None:
-        result = model.transcribe(source, how["language"], textnorm=how["textnorm"], progress=progress)
+        result = model.transcribe(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
         if as_json:
             click.echo(json.dumps({"audio": source} | result.to_dict(), ensure_ascii=False))
         elif words:
@@ -134,19 +139,20 @@ def transcribe(sources: Sequence[str], style: str, words: bool, as_json: bool, *
 
 @cli.command()
 @recognising
-@click.option("--save", "folder", type=click.Path(file_okay=False), metavar="FOLDER", help="Keep each trace as NAME.trace.")
+@click.option("--save", "folder", metavar="FOLDER", help="Keep each trace as NAME.trace.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file.")
 def trace(sources: Sequence[str], folder: str | None, as_json: bool, **how: Any) -> int:  # noqa: FBT001
     """Show tokens and tags in detail.
 
     Times, probabilities and what else was likely at each emission.
     """
+    out = None if folder is None else prepared(folder)
     model = voxray.load_model(how["model"], threads=how["threads"])
 
     def one(source: str, progress: Any) -> None:
-        found = model.trace(source, how["language"], textnorm=how["textnorm"], progress=progress)
-        if folder is not None:
-            found.save(prepared(folder) / f"{Path(source).stem}.trace")
+        found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
+        if out is not None:
+            found.save(out / f"{Path(source).stem}.trace")
         if as_json:
             click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
         else:
@@ -173,18 +179,19 @@ def attention(sources: Sequence[str], kinds: Sequence[str], word: int | None, fo
 
     Attention shows where the model could look. It is a view, not an explanation.
     """
+    out = prepared(folder)
     model = voxray.load_model(how["model"], threads=how["threads"])
     view = voxray.AttentionView(**{one.name: how[one.name] for one in fields(voxray.AttentionView)})
     style = {"theme": how["theme"], "dpi": how["dpi"]}
     wanted = KINDS if "all" in kinds else tuple(dict.fromkeys(kinds))
 
     def one(source: str, progress: Any) -> None:
-        found = model.trace(source, how["language"], textnorm=how["textnorm"], progress=progress)
+        found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
         click.echo(found.text, err=True)
         for index in range(len(found.pieces)):
             number = f"-{index:03d}" if len(found.pieces) > 1 else ""
             for kind in wanted:
-                path = prepared(folder) / f"{Path(source).stem}{number}-{kind}.{how['ending']}"
+                path = out / f"{Path(source).stem}{number}-{kind}.{how['ending']}"
                 draw(found.piece(index), kind, path, view, word, style)
                 click.echo(str(path))
 
@@ -225,9 +232,9 @@ def demo(folder: str, ending: str, **style: Any) -> None:
 
     The bundled model does it; text, tags and word starts are compared with what is known of the clips.
     """
+    out = prepared(folder)
     clips = voxray.demo_clips()
     model = voxray.load_model()
-    out = prepared(folder)
     rows, errors = [], []
     for clip in clips:
         found = model.trace(clip.path)
@@ -252,6 +259,11 @@ def completion(shell: str) -> None:
     if kind is None:
         raise click.ClickException(f"no completion for {shell}")
     click.echo(kind(cli, {}, "voxray", "_VOXRAY_COMPLETE").source())
+
+
+def sound(source: str, how: Mapping[str, Any]) -> voxray.Audio:
+    """Read a sound file as the options say."""
+    return voxray.load_audio(source, allow_truncated=how["allow_truncated"])
 
 
 def expand(sources: Iterable[str]) -> list[str]:
