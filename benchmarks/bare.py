@@ -1,10 +1,10 @@
 """The least that recognising with SenseVoice costs: one sound, one front end, one session run, one arg-max.
 
-Everything that a wrapper round the same file adds (objects, evidence, times) can be measured against this. It uses nothing
-of Voxray on purpose: a yardstick must not bend with what it measures.
+Everything that a wrapper round the same file adds (objects, evidence, times) can be measured against this. It uses
+nothing of Voxray on purpose: a yardstick must not bend with what it measures.
 
-Conventions: sound is (S,) float32 in [-1, 1] at 16 kHz; features are (T, 560) float32, one row each 60 ms; N = T + 4 output
-rows, the four prompt rows first.
+Conventions: sound is (S,) float32 in [-1, 1] at 16 kHz; features are (T, 560) float32, one row each 60 ms; N = T + 4
+output rows, the four prompt rows first.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def fbank(sound: FloatArray) -> FloatArray:
 
 
 def stack(frames: FloatArray) -> FloatArray:
-    """Join seven fbank frames (F, 80) every six into low-frame-rate rows (ceil(F / 6), 560), repeating the edge frames."""
+    """Join seven fbank frames (F, 80) every six into rows (ceil(F / 6), 560) float32, repeating the edge frames."""
     rows = -(-len(frames) // STRIDE)
     first = np.arange(rows)[:, None] * STRIDE - STACK // 2
     return frames[np.clip(first + np.arange(STACK), 0, len(frames) - 1)].reshape(rows, -1)
@@ -88,13 +88,13 @@ def read_cmvn(path: Path) -> tuple[FloatArray, FloatArray]:
 
 
 def feeds(features: FloatArray) -> dict[str, npt.NDArray[Any]]:
-    """Return the inputs of a FunASR SenseVoice file for features (T, 560): automatic language, no text normalisation."""
+    """Return the inputs of FunASR's file for features (T, 560): automatic language, no text normalisation."""
     single = {"speech_lengths": len(features), "language": AUTO, "textnorm": WITHOUT_ITN}
     return {"speech": features[None], **{name: np.array([value], np.int32) for name, value in single.items()}}
 
 
 def best_path(logits: FloatArray) -> list[int]:
-    """Return the token ids of the most likely path through logits (N, V): repeats joined, blanks and prompt rows gone."""
+    """Return the token ids of the best path through logits (N, V): repeats joined, blanks and prompt rows gone."""
     ids = logits[PROMPT_ROWS:].argmax(axis=-1)
     changed = np.append(True, ids[1:] != ids[:-1])
     return [int(i) for i in ids[changed & (ids != BLANK)]]

@@ -2,18 +2,19 @@
 
     python benchmarks/full_size.py OUT [--seed 0] [--int8]
 
-Time and memory do not depend on what the weights say, so a random model of the right shape measures both without anybody's
-licence or a download. What does depend on the weights is how much there is to decode: the output layer is therefore sharpened
-and its blank raised until about a quarter of the frames emit, as in speech.
+Time and memory do not depend on what the weights say, so a random model of the right shape measures both without
+anybody's licence or a download. What does depend on the weights is how much there is to decode: the output layer is
+therefore sharpened and its blank raised until about a quarter of the frames emit, as in speech.
 
-OUT/funasr holds ``model.onnx``, ``am.mvn``, ``tokens.json`` and ``config.yaml``; OUT/sherpa holds ``model.onnx`` with the
-metadata that sherpa-onnx reads, and ``tokens.txt``. Both graphs carry the same weights. ``--int8`` adds ``model_quant.onnx``
-and ``model.int8.onnx``, quantised with each project's own settings.
+OUT/funasr holds ``model.onnx``, ``am.mvn``, ``tokens.json`` and ``config.yaml``; OUT/sherpa holds ``model.onnx`` with
+the metadata that sherpa-onnx reads, and ``tokens.txt``. Both graphs carry the same weights. ``--int8`` adds
+``model_quant.onnx`` and ``model.int8.onnx``, quantised with each project's own settings. The sherpa graph is FunASR's
+under other names: its opset is 14, where the published file has 13.
 
-Needs the ``bench`` extra (PyTorch, FunASR 1.4.16 or newer: older ones demand torchaudio).
+Needs the ``bench`` extra: PyTorch, and FunASR 1.4.16, which can be imported without torchaudio.
 
-**Source:** the shapes are FunASR's ``config.yaml`` of iic/SenseVoiceSmall; the exporter is ``funasr.utils.export_utils``; the
-metadata are those of sherpa-onnx's ``scripts/sense-voice/export-onnx.py``.
+**Source:** the shapes are FunASR's ``config.yaml`` of iic/SenseVoiceSmall; the exporter is
+``funasr.utils.export_utils``; the metadata are those of sherpa-onnx's ``scripts/sense-voice/export-onnx.py``.
 """
 
 from __future__ import annotations
@@ -66,16 +67,14 @@ WIDTH = 560  # seven frames of 80 mel energies
 VOCABULARY = 25_055
 TENSORS, PARAMETERS = 917, 233_999_167  # of the published weights: the proof that the size is right
 EMITTING = 0.25  # share of frames with a token; speech at 60 ms a frame has about this many
-SPREAD = (
-    10.0  # standard deviation of the logits of one frame: best tokens then hold most of the probability, as if trained
-)
+SPREAD = 10.0  # standard deviation of a frame's logits; the best token then holds most of the mass, as if trained
 
 FIRST_PIECES = "<unk> <s> </s> ▁the s ▁to ▁and ▁of ▁a ' ▁in"
 FIRST_LANGUAGE, NO_SPEECH = 24_884, 24_992
 LANGUAGES = {24_884: "zh", 24_885: "en", 24_888: "yue", 24_892: "ja", 24_896: "ko"}
 AFTER_NO_SPEECH = (
-    "Speech /Speech BGM /BGM Laughter /Laughter Applause /Applause HAPPY SAD ANGRY NEUTRAL FEARFUL DISGUSTED SURPRISED OTHER "
-    "EMO_UNKNOWN Cry Sneeze Breath Cough Sing Speech_Noise withitn woitn GBG Event_UNK"
+    "Speech /Speech BGM /BGM Laughter /Laughter Applause /Applause HAPPY SAD ANGRY NEUTRAL FEARFUL DISGUSTED SURPRISED "
+    "OTHER EMO_UNKNOWN Cry Sneeze Breath Cough Sing Speech_Noise withitn woitn GBG Event_UNK"
 )
 SHERPA_NAMES = {
     "speech": "x",
@@ -98,13 +97,13 @@ def vocabulary() -> list[str]:
 
 
 def statistics(seed: int) -> tuple[FloatArray, FloatArray]:
-    """Return minus the mean and one over the deviation of stacked features, (560,) float32 each, over a minute of sound."""
+    """Return minus the mean and one over the deviation of a minute of stacked features, (560,) float32 each."""
     rows = stack(fbank(speech_like(60.0, seed)))
     return -rows.mean(axis=0), 1.0 / rows.std(axis=0)
 
 
 def build(seed: int) -> Any:
-    """Return FunASR's own SenseVoiceSmall with PyTorch's default random weights, after checking that its size is official."""
+    """Return FunASR's SenseVoiceSmall with PyTorch's default random weights, having checked that its size is official."""
     import torch
     from funasr.models.sense_voice.model import SenseVoiceSmall
 
@@ -118,9 +117,8 @@ def build(seed: int) -> Any:
     ).eval()
     sizes = [parameter.numel() for parameter in model.parameters()]
     if (len(sizes), sum(sizes)) != (TENSORS, PARAMETERS):
-        raise SystemExit(
-            f"{len(sizes)} tensors with {sum(sizes)} parameters, not {TENSORS} with {PARAMETERS}: use FunASR's own classes"
-        )
+        found = f"{len(sizes)} tensors with {sum(sizes)} parameters"
+        raise SystemExit(f"{found}, not {TENSORS} with {PARAMETERS}: install the FunASR that the bench extra names")
     return model
 
 
@@ -150,8 +148,8 @@ def calibrate(model: Any, features: FloatArray) -> float:
 def export(model: Any, folder: Path, *, int8: bool) -> None:
     """Write ``model.onnx``, and ``model_quant.onnx`` where int8 is wanted, with FunASR's exporter.
 
-    FunASR leaves the choice of PyTorch's exporter to its default, which has changed since the published files were made; those
-    came from the TorchScript one, which is asked for here.
+    FunASR leaves the choice of PyTorch's exporter to its default, which has changed since the published files were
+    made; those came from the TorchScript one, which is asked for here.
     """
     import torch
     from funasr.utils.export_utils import _onnx
@@ -217,7 +215,7 @@ def write_sherpa(source: Path, folder: Path, metadata: dict[str, str]) -> None:
 
 
 def quantise_sherpa(folder: Path) -> None:
-    """Write ``model.int8.onnx`` beside ``model.onnx`` with sherpa-onnx's settings: matrix products, one scale a tensor."""
+    """Write ``model.int8.onnx`` beside ``model.onnx`` with sherpa-onnx's settings: one scale a weight matrix."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from bare import SAMPLE_RATE, Bare, FloatArray, feeds, open_session, speech_like
 
 Calls = Mapping[str, Callable[[], object]]
