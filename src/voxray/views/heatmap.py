@@ -26,8 +26,8 @@ ROW, MIN_ROW = 0.36, 0.15
 """Height of a token's row in inches: as wanted, and the least at which its label can still be read."""
 TALL, MAX_TALL = 9.0, 40.0
 """Height of the map in inches: from which rows begin to shrink, and at which labels begin to be left out."""
-STRIP, SCALE = 0.62, 0.85
-"""Widths in inches of the strip of confidences and of the colour bar with its numbers and label."""
+GAP, STRIP, SCALE = 0.2, 0.7, 0.75
+"""Widths in inches: beside the map, of the strip of confidences, of the colour bar with its numbers and label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def draw_heatmap(
         sheet = canvas.sheet((plan.sheet, plan.height + 0.62), title, provenance, colours)
         axes = sheet.axes((plan.left, 0.12, plan.width, plan.height))
         image = axes.imshow(
-            np.ma.masked_invalid(values),
+            values,
             extent=(*canvas.time_range(scores), len(values) - 0.5, -0.5),
             aspect="auto",
             interpolation="nearest",
@@ -87,7 +87,7 @@ def draw_heatmap(
         canvas.time_axis(axes, canvas.time_range(scores))
         _label_rows(axes, plan, colours.ink)
         _outline(axes, boxes, colours)
-        right = plan.left + plan.width + 0.12
+        right = plan.left + plan.width + GAP
         if "confidence" in scores.coords:
             strip = sheet.axes((right, 0.12, STRIP - 0.2, plan.height), sharey=axes)
             _confidence_strip(strip, np.asarray(scores["confidence"].values, dtype=np.float64), colours)
@@ -104,7 +104,7 @@ def _plan(scores: DataArray, style: canvas.Style) -> _Plan:
     row = max(min(ROW, max(TALL / count, MIN_ROW), MAX_TALL / count), least / count)
     points = float(np.clip(row * 72 * 0.6, 6.5, 10.0))
     labels = [canvas.token_label(str(text)) for text in scores["label"].values]
-    right = SCALE + 0.12 + canvas.EDGE + (STRIP if "confidence" in scores.coords else 0.0)
+    right = SCALE + GAP + canvas.EDGE + (STRIP if "confidence" in scores.coords else 0.0)
     widest = max(canvas.text_width(label, points) for label in labels)
     most = 2.5 if style.width is None else 0.28 * style.width
     left = canvas.EDGE + 0.1 + min(widest, most)
@@ -128,10 +128,9 @@ def _outline(axes: Axes, boxes: Sequence[tuple[float, float, int, int]], colours
     from matplotlib.collections import PolyCollection
 
     corners = [
-        [(start, first - 0.5), (end, first - 0.5), (end, stop - 0.5), (start, stop - 0.5)]
-        for start, end, first, stop in boxes
+        [(start, first - 0.5), (end, first - 0.5), (end, stop - 0.5), (start, stop - 0.5)] for start, end, first, stop in boxes
     ]
-    lines: tuple[tuple[str, float], ...] = ((colours.background, 1.8), (colours.contrast, 0.8))
+    lines: tuple[tuple[str, float], ...] = ((colours.background, 1.8), (colours.ink, 0.7))
     for colour, width in lines:
         axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors=colour, linewidths=width), autolim=False)
 
@@ -139,13 +138,15 @@ def _outline(axes: Axes, boxes: Sequence[tuple[float, float, int, int]], colours
 def _confidence_strip(axes: Axes, confidence: npt.NDArray[np.float64], colours: canvas.Palette) -> None:
     """Draw how sure the model is of each token as a bar from 0 to 1."""
     rows = np.arange(len(confidence))
-    axes.barh(rows, np.ones(len(rows)), height=0.62, color=colours.faint)
-    axes.barh(rows, np.nan_to_num(confidence), height=0.62, color=colours.contrast)
+    inches = axes.bbox.height / axes.figure.dpi
+    thick = min(5.0, 0.4 * 72 * inches / len(rows))
+    axes.hlines(rows, 0, 1, color=colours.faint, linewidth=thick)
+    axes.hlines(rows, 0, np.nan_to_num(confidence), color=colours.contrast, linewidth=thick)
     canvas.bare(axes)
     axes.set_xlim(0, 1)
     axes.set_xticks([])
     axes.tick_params(axis="y", labelleft=False)
-    axes.set_xlabel("sure", size=canvas.SMALL)
+    axes.set_xlabel("confidence", size=canvas.SMALL)
 
 
 def _scale_bar(axes: Axes, image: AxesImage, unit: str) -> None:
@@ -154,7 +155,7 @@ def _scale_bar(axes: Axes, image: AxesImage, unit: str) -> None:
 
     numbers: Any = FuncFormatter(lambda value, _: f"{value:.3g}")
     bar = axes.figure.colorbar(image, cax=axes, format=numbers)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.set_label(unit)
     axes.tick_params(length=0, labelsize=7.5)
 
