@@ -32,9 +32,10 @@ class Graph:
         self.path = path
         self.folder = path.resolve().parent
         self.model = read_skeleton(path)
-        self._producer = {name: node for node in self.model.graph.node for name in node.output if name}
+        self._nodes = tuple(self.model.graph.node)  # protobuf makes a new object for every look, and `id` must stay
+        self._producer = {name: node for node in self._nodes for name in node.output if name}
         self._consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
-        for node in self.model.graph.node:
+        for node in self._nodes:
             for index, name in enumerate(node.input):
                 self._consumers[name].append((node, index))
         self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
@@ -47,7 +48,7 @@ class Graph:
             ModelError: when the nodes form a circle, so that no order exists and no walk would end.
         """
         ordered = tuple(self._sorted())
-        if len(ordered) < len(self.model.graph.node):
+        if len(ordered) < len(self._nodes):
             raise ModelError(f"{self.path} is damaged: some of its nodes wait for their own result; download it again")
         return ordered
 
@@ -55,7 +56,7 @@ class Graph:
     def operators(self) -> dict[str, int]:
         """How often each operator occurs."""
         counts: dict[str, int] = defaultdict(int)
-        for node in self.model.graph.node:
+        for node in self._nodes:
             counts[node.op_type] += 1
         return dict(counts)
 
@@ -100,7 +101,7 @@ class Graph:
         if node is None:
             return None
         if node.op_type == "Constant":
-            return _constant_value(node)
+            return _constant_value(node, self.folder)
         return self.constant(node.input[0]) if node.op_type in PASSIVE_OPS else None
 
     def is_constant(self, name: str) -> bool:
@@ -168,8 +169,8 @@ class Graph:
         return found
 
     def _sorted(self) -> Iterator[Any]:
-        waiting = {id(node): sum(name in self._producer for name in set(node.input)) for node in self.model.graph.node}
-        ready = [node for node in reversed(self.model.graph.node) if waiting[id(node)] == 0]
+        waiting = {id(node): sum(name in self._producer for name in set(node.input)) for node in self._nodes}
+        ready = [node for node in reversed(self._nodes) if waiting[id(node)] == 0]
         while ready:
             node = ready.pop()
             yield node
@@ -185,13 +186,11 @@ def _signature(value: Any) -> tuple[int, tuple[int | str, ...]]:
     return kind.elem_type, tuple(axis.dim_value or axis.dim_param or "?" for axis in kind.shape.dim)
 
 
-def _constant_value(node: Any) -> npt.NDArray[Any] | None:
+def _constant_value(node: Any, folder: Path) -> npt.NDArray[Any] | None:
     """Return the value of a Constant node, in any of the forms that the standard allows."""
-    from onnx import numpy_helper
-
     for attribute in node.attribute:
         if attribute.name == "value":
-            return numpy_helper.to_array(attribute.t)
+            return read_tensor(attribute.t, folder)
         if attribute.name in ("value_float", "value_int"):
             return np.asarray(attribute.f if attribute.name == "value_float" else attribute.i)
         if attribute.name in ("value_floats", "value_ints"):

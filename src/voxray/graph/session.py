@@ -35,6 +35,8 @@ class RunOptions:
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise OptionError(f"threads must be at least 1, got {self.threads}")
+        if not self.providers:
+            raise OptionError("no execution provider is named; give at least one, such as CPUExecutionProvider")
 
 
 def expose(graph: Graph, tensors: Sequence[str]) -> bytes:
@@ -132,10 +134,14 @@ def open_session(graph: Graph, tensors: Sequence[str], options: RunOptions) -> A
     settings.log_severity_level = 4  # what goes wrong is raised, not printed
     settings.intra_op_num_threads = options.threads or _cores()
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
+    wanted = list(options.providers)
     try:
-        return onnxruntime.InferenceSession(expose(graph, tensors), settings, providers=list(options.providers))
+        session = onnxruntime.InferenceSession(expose(graph, tensors), settings, providers=wanted, enable_fallback=False)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ModelError(f"{graph.path.name} cannot be opened by ONNX Runtime: {first_line(error)}") from error
+    if wanted[0] not in session.get_providers():  # where its libraries are missing, ONNX Runtime goes on without a word
+        raise OptionError(f"execution provider {wanted[0]!r} does not start here; mend its installation or name another one")
+    return session
 
 
 def _cores() -> int:

@@ -50,7 +50,11 @@ def read_skeleton(path: Path) -> Any:
         ) from error
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; give the .onnx file of a speech recogniser")
-    for tensor in model.graph.initializer:
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands out bytes where a text is no UTF-8
+        raise ModelError(f"{path} is damaged: some of its names are no text; download it again")
+    _check_arity(model, path)
+    constants = [attribute.t for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
+    for tensor in (*model.graph.initializer, *constants):
         _settle_external(tensor, path)
     return model
 
@@ -74,12 +78,45 @@ def read_tensor(tensor: Any, folder: Path) -> npt.NDArray[Any]:
         with (folder / _place(tensor)["location"]).open("rb") as file:
             file.seek(offset)
             whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=file.read(length))
+    damaged = f"the weight {tensor.name!r} is damaged: its data does not fit the shape {list(tensor.dims)}; download it again"
     try:
-        return numpy_helper.to_array(whole)
+        values = numpy_helper.to_array(whole)
     except (ValueError, TypeError, KeyError) as error:  # a wrong length, or a type that the standard does not know
-        raise ModelError(
-            f"the weight {tensor.name!r} is damaged: its data does not fit the shape {list(tensor.dims)}; download it again"
-        ) from error
+        raise ModelError(damaged) from error
+    if values.shape != tuple(tensor.dims):  # numpy takes a length of -1 for "as many as there are"
+        raise ModelError(damaged)
+    return values
+
+
+def _texts(model: Any) -> Iterator[Any]:
+    """Yield every name in a model that Voxray looks at."""
+    graph = model.graph
+    for node in graph.node:
+        yield from (node.name, node.op_type, *node.input, *node.output)
+    for one in (*graph.input, *graph.output, *graph.initializer):
+        yield one.name
+    for value in (*graph.input, *graph.output):
+        yield from (axis.dim_param for axis in value.type.tensor_type.shape.dim)
+    for tensor in graph.initializer:
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+
+
+def _check_arity(model: Any, path: Path) -> None:
+    """Refuse nodes that lack an input or output which their operator must have, so that nobody else has to count them."""
+    from onnx import defs
+
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    for node in model.graph.node:
+        known = node.domain in ("", "ai.onnx") and defs.has(node.op_type, opset)
+        least = defs.get_schema(node.op_type, opset) if known else None
+        inputs, outputs = (least.min_input, least.min_output) if least is not None else (0, 1)
+        if len(node.input) < inputs or len(node.output) < outputs:
+            raise ModelError(
+                f"{path} is damaged: its node {node.name!r} ({node.op_type}) has {len(node.input)} inputs and "
+                f"{len(node.output)} outputs, at least {inputs} and {outputs} were expected; download it again"
+            )
 
 
 class _MalformedError(Exception):
@@ -195,7 +232,13 @@ def _settle_external(tensor: Any, path: Path) -> None:
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
         return
     folder, location = path.resolve().parent, _place(tensor).get("location", "")
-    target = folder / location if (folder / location).exists() else path.parent / location
+    # Where the model is a link into a hub's cache, a link beside it leads to the data.
+    try:
+        places = [place / location for place in (folder, path.parent) if (place / location).exists()]
+        need = sum(_extent(tensor))
+    except (OSError, ValueError, KeyError) as error:  # a name that no file can have, or what is no number
+        raise ModelError(f"{path} does not say where the weight {tensor.name!r} lies; download it again") from error
+    target = places[0] if places else folder / location
     if Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
         raise ModelError(
             f"{path} keeps weights in {location!r}, outside its own folder; such files are refused: "
@@ -203,10 +246,6 @@ def _settle_external(tensor: Any, path: Path) -> None:
         )
     if not target.is_file():
         raise ModelError(f"{path} keeps its weights in {target.name}, which is missing: put that file beside the model")
-    try:
-        need = sum(_extent(tensor))
-    except (ValueError, KeyError) as error:
-        raise ModelError(f"{path} does not say where the weight {tensor.name!r} lies; download it again") from error
     if target.stat().st_size < need:
         raise ModelError(f"{target} holds {target.stat().st_size} bytes, {need} were expected: download it again")
     for entry in tensor.external_data:

@@ -174,10 +174,10 @@ class Recogniser:
             {
                 "index": block.index,
                 "label": block.label,
-                "width_in": (graph.shape(block.qkv.weight) or (0,))[0],
+                "width_in": (graph.shape(block.norm.weight) or (0,))[0],
                 "width": (graph.shape(block.taps) or (0,))[0],
                 "taps": (graph.shape(block.taps) or (0,))[-1],
-                "feed_forward": (graph.shape(block.feed_forward[0].weight) or (0,))[-1],
+                "feed_forward": (graph.shape(block.feed_forward[0].bias) or (0,))[0],
                 "residual": block.residual,
                 "rebuild_error": error,
             }
@@ -378,10 +378,9 @@ class Recogniser:
         rows = Rows(logits, PROMPTS, normalised=self.anatomy.log_softmax)
         start = max(part.start - WINDOW_CENTRE, 0.0)
         end = start + part.hop * len(part.values)
-        tags = [
-            self._tag(kind, row, log_probs)
-            for row, (kind, log_probs) in enumerate(zip(TAG_KINDS, rows.log_probs(range(PROMPTS)), strict=True))
-        ]
+        prompts = range(PROMPTS)
+        log_probs = logits[:PROMPTS] - rows.normalisers(prompts)[:, None]
+        tags = [self._tag(kind, row, log_probs[row]) for row, kind in zip(prompts, TAG_KINDS, strict=True)]
         return Reading(
             tokens=greedy_tokens(rows, part, self.vocabulary, alternatives),
             tags=tuple(Tag(*tag, start=start, end=end) for tag in tags),
@@ -454,12 +453,16 @@ class Replay:
         """Return an inner tensor of a piece, (layers, N, D) float32.
 
         Raises:
-            OptionError: when a layer has no tensor of that name.
+            OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
         if name not in TENSORS:
             raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(TENSORS)}")
         names = [TENSORS[name](self._model.anatomy.blocks[layer]) for layer in layers]
-        return np.asarray(np.concatenate(self._model.run(self._feeds(piece), names)), np.float32)
+        found = self._model.run(self._feeds(piece), names)
+        widths = sorted({one.shape[-1] for one in found})
+        if len(widths) != 1:
+            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
+        return np.asarray(np.concatenate(found), np.float32)
 
     def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each head's part of the projection, (layers, H, N) float32."""
