@@ -28,7 +28,7 @@ RULES: dict[str, set[str]] = {
     "richtext": {"vocabulary"},
     "graph": BASE,
     "transcript": BASE | {"ctc", "alignment", "richtext", "vocabulary"},
-    "trace": BASE | {"ctc"},
+    "trace": BASE | {"ctc", "richtext", "vocabulary"},
     "attention": BASE | {"trace"},
     "models": BASE | {"graph", "audio", "vad", "frontend", "ctc", "transcript", "trace", "vocabulary"},
     "views": BASE,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 from voxray.types import Token, Word
-from voxray.vocabulary import TAG
+from voxray.vocabulary import TAG, strip_tags
 
 # Hanzi, kana and their punctuation are written without spaces: a piece of theirs is a word of its own.
 SPACELESS = (
-    (0x2E80, 0x303F), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF65),
+    (0x2E80, 0x303F), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF9F),
     (0x20000, 0x3FFFF),
 )  # fmt: skip
 
@@ -19,7 +20,7 @@ def group_words(tokens: Sequence[Token]) -> tuple[Word, ...]:
     """Return the words that tokens spell.
 
     A token begins a word when it begins with a space, or when it or the character before it is written without spaces (Hanzi,
-    kana). Punctuation joins the word before it, but not that word's times. Tags are no words.
+    kana). Punctuation joins the word before it, but not that word's times. Tags are no words and part what they stand between.
 
     Args:
         tokens: in order of time.
@@ -30,31 +31,43 @@ def group_words(tokens: Sequence[Token]) -> tuple[Word, ...]:
         stop = first + 1
         while stop < len(tokens) and _continues_word(tokens[stop - 1].text, tokens[stop].text):
             stop += 1
-        word = _word(tokens, first, stop)
-        if word is not None:
-            words.append(word)
+        part = tokens[first:stop]
+        if any(_is_spoken(token.text) for token in part):
+            words.append(_word(part, first))
+        elif words and words[-1].tokens[1] == first and _spelling(part):
+            before = words[-1]
+            words[-1] = replace(before, text=_spelling(tokens[before.tokens[0] : stop]), tokens=(before.tokens[0], stop))
         first = stop
     return tuple(words)
 
 
 def _continues_word(before: str, text: str) -> bool:
-    if TAG.fullmatch(before) or TAG.fullmatch(text) or text == " ":
+    """Tell whether a token belongs to the stretch of the token before it, a word or what may yet join the word before."""
+    if TAG.fullmatch(before) or TAG.fullmatch(text):
         return False
-    if before == " " or _is_punctuation(text):
+    if not before.strip():
         return True
-    return not (text.startswith(" ") or _is_spaceless(text[:1]) or _is_spaceless(before[-1:]))
+    if text.startswith(" "):
+        return False
+    return _is_punctuation(text) or not (_is_spaceless(text[:1]) or _is_spaceless(before[-1:]))
 
 
-def _word(tokens: Sequence[Token], first: int, stop: int) -> Word | None:
-    spoken = [token for token in tokens[first:stop] if token.text.strip() and not _is_punctuation(token.text)]
-    text = "".join(token.text for token in tokens[first:stop]).strip()
-    if not spoken or TAG.fullmatch(text):
-        return None
-    return Word(text, spoken[0].start, spoken[-1].end, (first, stop), min(token.log_prob for token in spoken))
+def _word(part: Sequence[Token], first: int) -> Word:
+    spoken = [token for token in part if _is_spoken(token.text)]
+    log_prob = min(token.log_prob for token in spoken)
+    return Word(_spelling(part), spoken[0].start, spoken[-1].end, (first, first + len(part)), log_prob)
+
+
+def _spelling(part: Sequence[Token]) -> str:
+    return strip_tags("".join(token.text for token in part)).strip()
+
+
+def _is_spoken(text: str) -> bool:
+    return not TAG.fullmatch(text) and not _is_punctuation(text)
 
 
 def _is_punctuation(text: str) -> bool:
-    """Tell whether a text holds only punctuation; an apostrophe is part of a word."""
+    """Tell whether a text holds only punctuation and space; an apostrophe is part of a word."""
     return all(unicodedata.category(letter)[0] in "PS" and letter not in "'’" for letter in text.strip())
 
 

@@ -89,7 +89,7 @@ def attention_map(trace: Trace, view: AttentionView | None = None) -> xr.DataArr
         merged = combine_heads(weights.values, view.aggregate)
     else:
         merged = weights.values[:, 0]
-    frames = round(view.smooth / trace.features[0].hop)
+    frames = round(view.smooth / trace.features[0].hop) if trace.features else 0
     scores = normalise(smooth(merged.mean(axis=0), frames), view.normalise)
     unit = "attention weight" if view.normalise in ("none", "row_sum") else "attention, scaled to 0..1"
     together = together.copy(data=scores)
@@ -137,10 +137,10 @@ def smooth(weights: FloatArray, frames: int) -> FloatArray:
         weights: (U, T).
         frames: width; even widths are made odd so that nothing shifts. 0 and 1 change nothing.
     """
-    reach = frames // 2
+    count = weights.shape[-1]
+    reach = min(frames // 2, count)
     if reach < 1:
         return weights
-    count = weights.shape[-1]
     sums = np.concatenate([np.zeros_like(weights[..., :1], np.float64), weights.cumsum(axis=-1, dtype=np.float64)], axis=-1)
     first = np.maximum(np.arange(count) - reach, 0)
     stop = np.minimum(np.arange(count) + reach + 1, count)

@@ -188,11 +188,13 @@ def attention(sources: Sequence[str], kinds: Sequence[str], word: int | None, fo
     def one(source: str, progress: Any) -> None:
         found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
         click.echo(found.text, err=True)
-        for index in range(len(found.pieces)):
-            number = f"-{index:03d}" if len(found.pieces) > 1 else ""
-            for kind in wanted:
+        parts = [found.piece(index) for index in range(len(found.pieces))]
+        for kind in wanted:
+            # Tags belong to pieces, and one picture shows them all over time; everything else is drawn piece by piece.
+            for index, part in enumerate([found] if kind == "tags" else parts):
+                number = f"-{index:03d}" if len(parts) > 1 and kind != "tags" else ""
                 path = out / f"{Path(source).stem}{number}-{kind}.{how['ending']}"
-                draw(found.piece(index), kind, path, view, word, style)
+                draw(part, kind, path, view, word, style)
                 click.echo(str(path))
 
     return each(sources, one)

@@ -61,8 +61,10 @@ def log_softmax(logits: npt.ArrayLike) -> FloatArray:
 
 def log_normaliser(logits: FloatArray) -> FloatArray:
     """Return log(sum(exp(row))) for each row: (N, V) float32 -> (N,) float32."""
-    top = logits.max(axis=-1)
-    return np.asarray(top + np.log(np.exp(logits - top[:, None]).sum(axis=-1)), np.float32)
+    top = logits.max(axis=-1, keepdims=True)
+    shifted = logits - top
+    np.exp(shifted, out=shifted)
+    return np.asarray(top[:, 0] + np.log(shifted.sum(axis=-1)), np.float32)
 
 
 def forced_alignment(log_probs: FloatArray, ids: Sequence[int], blank: int = 0) -> IntArray:
@@ -116,7 +118,7 @@ def occupancy(log_probs: FloatArray, ids: Sequence[int], blank: int = 0) -> Floa
         (U, T) float32; a column sums to at most 1, the rest being the blank's share.
 
     Raises:
-        ValueError: when the frames are too few for the tokens.
+        ValueError: when the frames are too few for the tokens, or cannot emit them since a log-probability is minus infinity.
     """
     scores, _, skips = _trellis(log_probs, ids, blank)
     forward = _forward(scores, skips)
@@ -124,7 +126,10 @@ def occupancy(log_probs: FloatArray, ids: Sequence[int], blank: int = 0) -> Floa
     mirrored[2:] = skips[::-1][:-2]
     backward = _forward(scores[::-1, ::-1], mirrored)[::-1, ::-1]
     total = np.logaddexp.reduce(forward[-1, -2:])
-    return np.asarray(np.exp(forward + backward - scores - total)[:, 1::2].T, np.float32)
+    if total == -np.inf:
+        raise ValueError(f"no path through these {len(scores)} frames emits the {len(ids)} tokens")
+    joint = np.subtract(forward + backward, scores, out=np.full_like(scores, -np.inf), where=scores > -np.inf)
+    return np.asarray(np.exp(joint - total)[:, 1::2].T, np.float32)
 
 
 def _trellis(log_probs: FloatArray, ids: Sequence[int], blank: int) -> tuple[Float64Array, IntArray, npt.NDArray[np.bool_]]:

@@ -72,20 +72,21 @@ def overlay(
     if word is not None:
         if not 0 <= word < len(trace.words):
             raise OptionError(f"word {word} does not exist: the clip has {len(trace.words)} words, 0 to {len(trace.words) - 1}")
-        scores, what = scores.isel(token=slice(*trace.words[word].tokens)), f"“{trace.words[word].text}”"
-    weights = scores.max("token") if scores.sizes["token"] else scores.sum("token")
+        scores, what = scores.isel(token=slice(*trace.words[word].tokens)), f"the word {trace.words[word].text}"
+    weights = scores.max("token") if scores.sizes["token"] else scores.sum("token")  # no token, no weight
     weights.attrs = scores.attrs
-    mel = log_mel(trace.audio)
-    piece = trace.pieces[0] if trace.pieces else None
+    piece = trace.pieces[0]
+    audio = trace.audio.cut(piece.start, piece.end)
+    mel = log_mel(audio)
     figure = draw_overlay(
-        trace.audio,
-        mel,
+        audio,
+        replace(mel, start=mel.start + piece.start),
         weights,
         trace.words,
         style,
         title=f"Attention of {what} · {trace.audio.name}",
         provenance=scores.attrs["provenance"],
-        span=(piece.start, piece.end) if piece else (0.0, trace.audio.duration),
+        start=piece.start,
     )
     return _finish(figure, path, style)
 
@@ -132,7 +133,7 @@ def posteriors(trace: Trace, *, path: Target = None, **options: Any) -> Figure |
     _, style = _split(None, options)
     trace = _one_piece(trace)
     emitted = {token.id: token.text for token in trace.tokens} | {trace.blank: "blank"}
-    rows = trace.log_probs[trace.pieces[0].prompts :] if trace.pieces else np.zeros((0, 1 + trace.blank), np.float32)
+    rows = trace.log_probs[trace.pieces[0].prompts :]
     probabilities = xr.DataArray(
         np.exp(rows[:, list(emitted)]),
         dims=("frame", "token"),
@@ -164,7 +165,9 @@ def tags(trace: Trace, *, path: Target = None, **options: Any) -> Figure | Path:
     from voxray.views.tags import draw_tags
 
     _, style = _split(None, options)
-    return _finish(draw_tags(trace.tags, style), path, style)
+    title = f"What the model decided about {trace.audio.name}"
+    provenance = f"{trace.model.name} ({trace.model.layout}, {trace.model.precision}) · softmax over the labels of each kind"
+    return _finish(draw_tags(trace.tags, style, title=title, provenance=provenance), path, style)
 
 
 def _split(view: AttentionView | None, options: dict[str, Any]) -> tuple[AttentionView, Style]:
@@ -179,6 +182,8 @@ def _split(view: AttentionView | None, options: dict[str, Any]) -> tuple[Attenti
 
 
 def _one_piece(trace: Trace) -> Trace:
+    if not trace.pieces:
+        raise OptionError(f"{trace.audio.name} holds no speech, so there is nothing to draw")
     if len(trace.pieces) > 1:
         raise OptionError(
             f"the sound was recognised in {len(trace.pieces)} pieces; draw one of them: trace.piece(0) to "

@@ -11,7 +11,8 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
+from voxray.richtext import rich_text
 from voxray.types import (
     TAG_KINDS,
     Alternative,
@@ -35,9 +37,11 @@ from voxray.types import (
     Token,
     TraceError,
     Transcript,
+    VoxrayError,
     Word,
     plain,
 )
+from voxray.vocabulary import strip_tags
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -136,7 +140,9 @@ class Trace:
         words = [word for word in whole.words if first <= word.tokens[0] < stop]
         transcript = replace(
             whole,
-            text="".join(token.text for token in whole.tokens[first:stop]).strip(),
+            text=strip_tags("".join(token.text for token in whole.tokens[first:stop])).strip(),
+            rich_text=rich_text(piece.raw_text),
+            raw_text=piece.raw_text,
             tokens=tuple(_shifted(token, -offset) for token in whole.tokens[first:stop]),
             words=tuple(replace(w, tokens=(w.tokens[0] - first, w.tokens[1] - first)) for w in words),
             tags=tuple(replace(t, row=t.row - offset) for t in whole.tags if offset <= t.row < piece.rows[1]),
@@ -247,7 +253,12 @@ class Trace:
         )
 
     def occupancy(self, piece: int = 0) -> FloatArray:
-        """Return the probability that a frame emits a token, given the text, (U, T) float32, for one piece."""
+        """Return the probability that a frame emits a token, given the text, (U, T) float32, for one piece.
+
+        Raises:
+            OptionError: when there is no such piece.
+        """
+        _check_indices([piece], len(self.pieces), "piece")
         log_probs = self._log_probs(piece)[self.pieces[piece].prompts :]
         first, stop = self.pieces[piece].tokens
         return ctc.occupancy(log_probs, [token.id for token in self.tokens[first:stop]], self.blank)
@@ -281,7 +292,7 @@ class Trace:
             parts.append(np.concatenate([norms[..., : piece.prompts], mixed], axis=-1) if tags else mixed)
         targets = [target for index in range(len(self.pieces)) for target in self._targets(index, with_tags=tags)]
         return xr.DataArray(
-            np.concatenate(parts, axis=-1),
+            np.concatenate(parts, axis=-1) if parts else np.zeros((len(layers), len(heads), 0), np.float32),
             dims=("layer", "head", "token"),
             coords={"layer": layers, "head": heads, "label": ("token", [target.label for target in targets])},
             name="head_norms",
@@ -308,7 +319,7 @@ class Trace:
         parts = [self.evidence.tensor(name, index, layers) for index in range(len(self.pieces))]
         times, labels = self._row_coordinates()
         return xr.DataArray(
-            np.concatenate(parts, axis=1),
+            np.concatenate(parts, axis=1) if parts else np.zeros((len(layers), 0, 0), np.float32),
             dims=("layer", "row", "channel"),
             coords={"layer": list(layers), "row_time": ("row", times), "row_label": ("row", labels)},
             name=name,
@@ -341,7 +352,7 @@ class Trace:
         Raises:
             OutputError: when the file cannot be written.
         """
-        layers = self._choose(layers, None)[0] if layers is None or len(layers) else []
+        layers = list(dict.fromkeys(self._choose(layers, None)[0])) if layers is None or len(layers) else []
         meta = {
             "format": FORMAT,
             "heads": self.evidence.heads,
@@ -373,21 +384,24 @@ class Trace:
 
     def _write(self, file: Any, meta: dict[str, Any], layers: Sequence[int]) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("meta.json", json.dumps(meta, ensure_ascii=False))
+            archive.writestr("meta.json", json.dumps(meta))
             _write_array(archive, "samples", self.audio.samples)
             for index, features in enumerate(self.features):
                 _write_array(archive, f"features-{index}", features.values)
                 _write_array(archive, f"logits-{index}", self.evidence.logits(index))
-                if layers:
-                    _write_array(archive, f"attention-{index}", self.evidence.attention(index, layers))
+                attention = self.evidence.attention(index, layers) if layers else ()
+                for layer, weights in zip(layers, attention, strict=True):
+                    _write_array(archive, f"attention-{index}-{layer}", weights)
 
     def _choose(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
         """Return the layers and heads asked for; negative numbers count from the end."""
         chosen = []
         for wanted, count, what in ((layers, self.evidence.layers, "layer"), (heads, self.evidence.heads, "head")):
-            every = list(range(count)) if wanted is None else [one + count if one < 0 else one for one in wanted]
-            _check_indices(every, count, what)
-            chosen.append(every)
+            every = list(range(count)) if wanted is None else [int(one) for one in wanted]
+            if not every:
+                raise OptionError(f"no {what} was chosen; give at least one, or None for all")
+            _check_indices([one for one in every if not -count <= one < 0], count, what)
+            chosen.append([one % count for one in every])
         return chosen[0], chosen[1]
 
     def _log_probs(self, piece: int) -> FloatArray:
@@ -481,7 +495,7 @@ class _StoredEvidence:
             raise TraceError(
                 f"{self._path} holds no attention of layer {missing[0]}; save the trace with it, or load it with model=..."
             )
-        return self._read(f"attention-{piece}")[[self._stored.index(layer) for layer in layers]]
+        return np.stack([self._read(f"attention-{piece}-{layer}") for layer in layers])
 
     def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
         raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
@@ -506,36 +520,36 @@ def load_trace(path: str | os.PathLike[str], evidence: Evidence | None = None) -
     """
     source = Path(path)
     with _opened(source) as archive:
-        try:
-            meta = json.loads(archive.read("meta.json"))
-            if meta["format"] != FORMAT:
-                raise TraceError(f"{source} has the trace format {meta['format']}, {FORMAT} was expected; update Voxray")
-            told = meta["trace"]
-            parts = [_read_array(archive, f"features-{index}") for index in range(len(meta["features"]))]
-            return Trace(
-                audio=Audio(_read_array(archive, "samples"), meta["sample_rate"], told["audio"]),
-                features=tuple(Features(part, **place) for part, place in zip(parts, meta["features"], strict=True)),
-                transcript=_transcript(told),
-                model=ModelInfo(**told["model"]),
-                language=told["language"],
-                textnorm=told["textnorm"],
-                blank=meta["blank"],
-                evidence=evidence or _StoredEvidence(source, meta),
-                logits_are_log_probs=meta["logits_are_log_probs"],
-            )
-        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, TraceError):
-                raise
-            raise TraceError(f"{source} is no whole trace ({error!r}); save it again") from error
+        meta = json.loads(archive.read("meta.json"))
+        if meta["format"] != FORMAT:
+            raise TraceError(f"{source} has the trace format {meta['format']}, {FORMAT} was expected; update Voxray")
+        told = meta["trace"]
+        parts = [_read_array(archive, f"features-{index}") for index in range(len(meta["features"]))]
+        return Trace(
+            audio=Audio(_read_array(archive, "samples"), meta["sample_rate"], told["audio"]),
+            features=tuple(Features(part, **place) for part, place in zip(parts, meta["features"], strict=True)),
+            transcript=_transcript(told),
+            model=ModelInfo(**told["model"]),
+            language=told["language"],
+            textnorm=told["textnorm"],
+            blank=meta["blank"],
+            evidence=evidence or _StoredEvidence(source, meta),
+            logits_are_log_probs=meta["logits_are_log_probs"],
+        )
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a trace file for reading and tell in one line what is wrong with it."""
     try:
-        return zipfile.ZipFile(path)
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except VoxrayError:
+        raise
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror or error}; give a file that Trace.save wrote") from error
-    except zipfile.BadZipFile as error:
-        raise TraceError(f"{path} is no trace file; give a file that Trace.save wrote") from error
+    except Exception as error:  # a damaged or foreign file fails anywhere: in its zip, its JSON, its arrays
+        raise TraceError(f"{path} is no whole trace ({error!r}); give a file that Trace.save wrote") from error
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
@@ -573,7 +587,8 @@ def _shifted(token: Token, by: int) -> Token:
 def _check_indices(wanted: Sequence[int], count: int, what: str) -> None:
     wrong = [one for one in wanted if not 0 <= one < count]
     if wrong:
-        raise OptionError(f"{what} {wrong[0]} does not exist: this model has {count} {what}s, 0 to {count - 1}")
+        owner, span = "sound" if what == "piece" else "model", f", 0 to {count - 1}" if count else ""
+        raise OptionError(f"{what} {wrong[0]} does not exist: this {owner} has {count} {what}s{span}")
 
 
 def _check_size(size: int, instead: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from voxray import ctc
 from voxray.alignment import group_words
 from voxray.richtext import rich_text
-from voxray.types import Alternative, Features, FloatArray, Piece, Tag, Token, Transcript, Word
+from voxray.types import Alternative, Features, FloatArray, IntArray, Piece, Tag, Token, Transcript, Word
 from voxray.vocabulary import Vocabulary, strip_tags
 
 
@@ -30,10 +30,14 @@ class Rows:
     blank: int = 0
     normalised: bool = False
 
-    def log_probs(self, rows: Sequence[int]) -> FloatArray:
-        """Return the log posteriors of some rows, (rows, V) float32, nats."""
-        chosen = self.logits[list(rows)]
-        return chosen if self.normalised else chosen - ctc.log_normaliser(chosen)[:, None]
+    def normalisers(self, rows: Sequence[int]) -> FloatArray:
+        """Return what to subtract from some rows to make them log posteriors, (rows,) float32, nats.
+
+        A few rows at a time: they are long, and few of them are needed.
+        """
+        if self.normalised or not len(rows):
+            return np.zeros(len(rows), np.float32)
+        return np.concatenate([ctc.log_normaliser(self.logits[rows[at : at + 4]]) for at in range(0, len(rows), 4)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +68,13 @@ def greedy_tokens(rows: Rows, part: Features, vocabulary: Vocabulary, alternativ
     if not runs:
         return ()
     emitting = [row + rows.prompts for run in runs for row in range(run.first, run.stop)]
-    log_probs = dict(zip(emitting, rows.log_probs(emitting), strict=True))
+    normalisers = dict(zip(emitting, rows.normalisers(emitting).tolist(), strict=True))
     edge = part.start - part.hop / 2
     tokens = []
     for run in runs:
         first, stop = run.first + rows.prompts, run.stop + rows.prompts
-        peak = max(range(first, stop), key=lambda row: float(log_probs[row][run.id]))
+        scores = {row: float(rows.logits[row, run.id]) - normalisers[row] for row in range(first, stop)}
+        peak = max(scores, key=lambda row: scores[row])
         tokens.append(
             Token(
                 id=run.id,
@@ -78,27 +83,41 @@ def greedy_tokens(rows: Rows, part: Features, vocabulary: Vocabulary, alternativ
                 end=edge + part.hop * run.stop,
                 rows=(first, stop),
                 peak=peak,
-                log_prob=float(log_probs[peak][run.id]),
-                alternatives=likeliest(log_probs[peak], vocabulary, alternatives),
+                log_prob=scores[peak],
+                alternatives=likeliest(rows.logits[peak], normalisers[peak], vocabulary, alternatives),
             )
         )
     return tuple(tokens)
 
 
-def likeliest(log_probs: FloatArray, vocabulary: Vocabulary, count: int) -> tuple[Alternative, ...]:
+def likeliest(logits: FloatArray, normaliser: float, vocabulary: Vocabulary, count: int) -> tuple[Alternative, ...]:
     """Return the likeliest tokens of one row, best first.
 
     Args:
-        log_probs: (V,) nats.
+        logits: (V,).
+        normaliser: what makes them log posteriors when subtracted, nats.
         vocabulary: of the model.
         count: how many.
     """
-    count = min(count, len(log_probs))
+    best = largest(logits, count)
+    return tuple(Alternative(int(one), vocabulary.text(int(one)), float(logits[one]) - normaliser) for one in best)
+
+
+def largest(values: FloatArray, count: int) -> IntArray:
+    """Return the indices of the largest values, largest first; of equal ones the first.
+
+    The count-th largest maximum of blocks bounds the count-th largest value from below, so few values need sorting.
+
+    Args:
+        values: (V,).
+        count: how many.
+    """
     if count < 1:
-        return ()
-    top = np.argpartition(log_probs, -count)[-count:]
-    order = top[np.argsort(-log_probs[top], kind="stable")]
-    return tuple(Alternative(int(one), vocabulary.text(int(one)), float(log_probs[one])) for one in order)
+        return np.zeros(0, np.int64)
+    maxima = np.maximum.reduceat(values, np.arange(0, len(values), 64))
+    bound = np.partition(maxima, -count)[-count] if len(maxima) > count else -np.inf
+    candidates = np.flatnonzero(values >= bound)
+    return np.asarray(candidates[np.argsort(-values[candidates], kind="stable")[:count]], np.int64)
 
 
 def join(readings: Sequence[Reading], duration: float) -> Transcript:
@@ -127,7 +146,7 @@ def join(readings: Sequence[Reading], duration: float) -> Transcript:
         words += [replace(word, tokens=(word.tokens[0] + first, word.tokens[1] + first)) for word in group_words(tokens[first:])]
         end = min(one.end, duration)
         tags += [replace(tag, row=tag.row + row, end=end) for tag in one.tags]
-        pieces.append(Piece(one.start, end, (row, row + one.rows), (first, len(tokens)), one.prompts))
+        pieces.append(Piece(one.start, end, (row, row + one.rows), (first, len(tokens)), one.prompts, one.raw_text))
         row += one.rows
     raw = "".join(one.raw_text for one in readings)
     texts = [strip_tags("".join(token.text for token in one.tokens)).strip() for one in readings]

@@ -109,7 +109,7 @@ class Audio:
     def cut(self, start: float, stop: float) -> Audio:
         """Return the part between two times in seconds."""
         first, last = round(start * self.sample_rate), round(stop * self.sample_rate)
-        return Audio(self.samples[max(first, 0) : last], self.sample_rate, self.name)
+        return Audio(self.samples[max(first, 0) : max(last, 0)], self.sample_rate, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +251,7 @@ class Piece:
         rows: [first, stop) rows of ``Trace.log_probs`` (prompt rows first).
         tokens: [first, stop) in ``Trace.tokens``.
         prompts: how many of its rows are prompt rows, without a time.
+        raw_text: what its rows say, with every tag.
     """
 
     start: float
@@ -258,6 +259,7 @@ class Piece:
     rows: tuple[int, int]
     tokens: tuple[int, int]
     prompts: int
+    raw_text: str
 
 
 @dataclass(frozen=True, slots=True)
