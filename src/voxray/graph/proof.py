@@ -51,8 +51,8 @@ def prove(graph: Graph, anatomy: Anatomy, plain: Runner, feeds: Feeds) -> Proof:
         AnatomyError: when an error is above its tolerance, or the layers have different numbers of heads.
     """
     names = [name for block in anatomy.blocks for name in _parts(block)]
-    probed = Runner(graph, plain.options)
-    logits, *tensors = probed.run(feeds, [anatomy.logits, *names])
+    # The probed session is gone before the plain one opens: a large model is never in memory twice.
+    logits, *tensors = Runner(graph, plain.options).run(feeds, [anatomy.logits, *names])
     values = dict(zip(names, tensors, strict=True))
     (expected,) = plain.run(feeds, [anatomy.logits])
     heads = {values[block.probabilities].shape[1] for block in anatomy.blocks}

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from voxray.graph.graph import Graph
@@ -64,48 +63,28 @@ class Runner:
         self._exposed: frozenset[str] = frozenset(graph.outputs)
         self._session: Any = None
 
-    def run(
-        self, feeds: Feeds, outputs: Sequence[str], into: Mapping[str, npt.NDArray[Any]] | None = None
-    ) -> list[npt.NDArray[Any]]:
+    def run(self, feeds: Feeds, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         """Run the graph once.
 
         Args:
             feeds: input name -> array of the type that the graph declares.
             outputs: names of outputs or inner tensors.
-            into: float32 arrays of the right shape for some outputs; written to directly, without a copy, where the graph
-                computes float32 there too.
 
         Returns:
-            The tensors in the order asked for.
+            The tensors in the order asked for. They stay in the memory that ONNX Runtime computed them in, which is much
+            cheaper than fresh memory for each of many large ones.
 
         Raises:
             ModelError: when the graph fails.
         """
         self._open(outputs)
-        into = into or {}
-        kinds = {one.name: one.type for one in self._session.get_outputs()}
-        direct = {name: buffer for name, buffer in into.items() if kinds.get(name) == "tensor(float)"}
+        names = list(dict.fromkeys(outputs))
         try:
-            values = self._bound(feeds, list(dict.fromkeys(outputs)), direct)
+            values = self._session.run(names, dict(feeds))
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(f"{self.graph.path.name} failed while running: {first_line(error)}") from error
-        for name in into.keys() - direct.keys():
-            into[name][...] = values[name]
-        return [into.get(name, values[name]) for name in outputs]
-
-    def _bound(self, feeds: Feeds, outputs: Sequence[str], into: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
-        for name in outputs:
-            if name in into:
-                buffer = into[name]
-                binding.bind_output(name, "cpu", 0, buffer.dtype.type, buffer.shape, buffer.ctypes.data)
-            else:
-                binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
-        found = zip(outputs, binding.get_outputs(), strict=True)
-        return {name: into[name] if name in into else value.numpy() for name, value in found}
+        found = dict(zip(names, values, strict=True))
+        return [found[name] for name in outputs]
 
     def _open(self, outputs: Sequence[str]) -> None:
         wanted = self._exposed | set(outputs)

@@ -325,9 +325,9 @@ class Recogniser:
         (rows,) = self._runner.run(feeds, [self.layout.logits])
         return [one[: len(part.values) + PROMPTS] for one, part in zip(rows, parts, strict=True)]
 
-    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str], into: Mapping[str, Any] | None = None) -> list[Any]:
+    def run(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:
         """Run the graph for any of its tensors; see ``voxray.graph.session.Runner.run``."""
-        return self._runner.run(feeds, outputs, into)
+        return self._runner.run(feeds, outputs)
 
     def feeds(self, values: Sequence[FloatArray], language: str, *, textnorm: bool) -> dict[str, npt.NDArray[Any]]:
         """Return the graph's inputs for features, padded to the longest.
@@ -412,7 +412,7 @@ class Replay:
         self.layers, self.heads = model.layers, model.heads
         self._model, self._parts, self._language, self._textnorm = model, parts, language, textnorm
         self._logits: dict[int, FloatArray] = {}
-        self._attention: dict[int, FloatArray] = {}
+        self._attention: dict[int, list[FloatArray]] = {}
         self._kept: set[int] = set()
 
     def record(self, piece: int, budget: int) -> int:
@@ -443,11 +443,15 @@ class Replay:
 
     def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
         """Return the attention of a piece, (layers, H, N, N) float32."""
-        if piece not in self._attention:
-            distinct = sorted(set(layers))
-            return self._run(piece, distinct)[1][[distinct.index(layer) for layer in layers]]
-        every = self._attention[piece]
-        return every if list(layers) == list(range(self.layers)) else every[list(layers)]
+        distinct = sorted(set(layers))
+        kept = self._attention.get(piece)
+        found = (
+            {layer: kept[layer] for layer in distinct} if kept else dict(zip(distinct, self._run(piece, distinct)[1], strict=True))
+        )
+        if len(layers) == 1:
+            return found[layers[0]][None]
+        rows = len(self._parts[piece].values) + PROMPTS
+        return np.stack([found[layer] for layer in layers]) if layers else np.zeros((0, self.heads, rows, rows), np.float32)
 
     def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
         """Return an inner tensor of a piece, (layers, N, D) float32.
@@ -476,14 +480,11 @@ class Replay:
     def _feeds(self, piece: int) -> dict[str, npt.NDArray[Any]]:
         return self._model.feeds([self._parts[piece].values], self._language, textnorm=self._textnorm)
 
-    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-        """Run one piece; attention is written to where it stays."""
-        rows = len(self._parts[piece].values) + PROMPTS
+    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, list[FloatArray]]:
+        """Run one piece; return its logits (N, V) and, for each layer, its attention (H, N, N)."""
         names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
-        attention = np.empty((len(names), self.heads, rows, rows), np.float32)
-        into = {name: one[None] for name, one in zip(names, attention, strict=True)}
-        logits, *_ = self._model.run(self._feeds(piece), [self._model.layout.logits, *names], into)
-        return logits[0], attention
+        logits, *attention = self._model.run(self._feeds(piece), [self._model.layout.logits, *names])
+        return logits[0], [np.asarray(one[0], np.float32) for one in attention]
 
 
 TENSORS = {

@@ -32,19 +32,18 @@ def test_exposing_adds_outputs_and_changes_nothing_else(funasr_model: Any) -> No
     assert len(before) < graph.path.stat().st_size / 3  # large weights stay where they are
 
 
-def test_buffers_given_hold_what_is_returned(funasr_model: Any, feeds: Any) -> None:
+def test_a_later_run_leaves_earlier_results_alone(funasr_model: Any, feeds: Any) -> None:
     runner = Runner(funasr_model.graph)
     names = ["ctc_logits", *(block.probabilities for block in funasr_model.anatomy.blocks)]
-    expected = runner.run(feeds, names)
-    whole = np.full((5, 1, 4, 13, 13), np.nan, np.float32)
-    into = dict(zip(names[1:], whole, strict=True))
-    found = runner.run(feeds, names, into)
-    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
-    assert np.array_equal(whole, np.stack(expected[1:]))
-    assert all(np.shares_memory(one, whole) for one in found[1:])
+    first = runner.run(feeds, names)
+    before = [one.copy() for one in first]
+    for _ in range(3):
+        later = runner.run({name: value[::-1] * 2 if value.ndim == 3 else value for name, value in feeds.items()}, names)
+    assert not np.array_equal(later[0], before[0])
+    assert all(np.array_equal(one, other) for one, other in zip(first, before, strict=True))
 
 
-def test_buffers_work_where_the_graph_computes_in_another_precision(shared_fixtures: Path, data: Path, tmp_path: Path) -> None:
+def test_attention_is_float32_where_the_graph_is_not(shared_fixtures: Path, data: Path, tmp_path: Path) -> None:
     for beside in ("tokens.json", "am.mvn"):
         (tmp_path / beside).write_bytes((data / "sensevoice-funasr" / beside).read_bytes())
     (tmp_path / "model.onnx").write_bytes((shared_fixtures / "sensevoice-variants" / "model_fp16.onnx").read_bytes())
@@ -116,13 +115,6 @@ def test_a_missing_feed_is_told_in_one_line(funasr_model: Any, feeds: Any) -> No
     with pytest.raises(ModelError, match=r"failed while running: .*textnorm") as caught:
         Runner(funasr_model.graph).run(feeds, ["ctc_logits"])
     assert one_line(caught)
-
-
-def test_a_buffer_of_another_shape_is_refused(funasr_model: Any, feeds: Any) -> None:
-    buffer = np.zeros((1, 2, 280), np.float32)
-    with pytest.raises(ModelError, match="failed while running") as caught:
-        Runner(funasr_model.graph).run(feeds, ["ctc_logits"], {"ctc_logits": buffer})
-    assert "\n" not in str(caught.value)
 
 
 def test_a_tensor_that_does_not_exist_is_told_in_one_line(funasr_model: Any, feeds: Any, capfd: pytest.CaptureFixture[str]) -> None:
