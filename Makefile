@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test check format pictures bench clean
 
 demo: $(VENV)/.run
 	$(BIN)/voxray demo --out voxray-demo
@@ -19,6 +19,12 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The pictures in the README, made by the code.
+pictures: $(VENV)/.run
+	$(BIN)/voxray attention src/voxray/assets/clips/zh_happy_speech.wav --kind overlay --dpi 150 --out docs/images
+	$(BIN)/voxray attention src/voxray/assets/clips/zh_happy_speech.wav --tags --dpi 120 --out docs/images
+	$(BIN)/voxray attention src/voxray/assets/clips/en_noise_burst.wav --kind posteriors --dpi 120 --out docs/images
 
 bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0

@@ -42,7 +42,8 @@ def attention(trace: Trace, view: AttentionView | None = None, *, path: Target =
 
     view, style = _split(view, options)
     scores = attention_map(_one_piece(trace), view)
-    spans = list(zip(scores["start"].values.tolist(), scores["end"].values.tolist(), strict=True))
+    rows = zip(scores["kind"].values, scores["start"].values.tolist(), scores["end"].values.tolist(), strict=True)
+    spans = [(start, end) if kind == "token" else None for kind, start, end in rows]  # a tag has no stretch of its own
     return _finish(draw_heatmap(scores, style, spans=spans), path, style)
 
 

@@ -47,7 +47,7 @@ def draw_heatmap(
     scores: DataArray,
     style: canvas.Style,
     *,
-    spans: Sequence[tuple[float, float]] | None = None,
+    spans: Sequence[tuple[float, float] | None] = (),
     words: Sequence[Word] = (),
 ) -> Figure:
     """Draw scores of tokens over time.
@@ -57,7 +57,7 @@ def draw_heatmap(
             along ``frame``; with ``confidence`` (0 to 1) along ``token`` a strip of bars is added. Its ``attrs`` say
             ``title``, ``provenance``, ``unit`` (label of the colour bar) and, for signed scores, ``cmap_centre``.
         style: the look.
-        spans: start and end of each token in seconds, drawn as a thin box in its row.
+        spans: start and end of each row in seconds, drawn as a thin box; None for a row without one.
         words: drawn as thin boxes over the rows and the time of their tokens.
 
     Returns:
@@ -68,7 +68,7 @@ def draw_heatmap(
     """
     values = canvas.arranged(scores, "token", "frame")
     centre = scores.attrs.get("cmap_centre")
-    boxes = [(start, end, row, row + 1) for row, (start, end) in enumerate(spans or ())]
+    boxes = [(*span, row, row + 1) for row, span in enumerate(spans) if span is not None]
     boxes += [(word.start, word.end, *word.tokens) for word in words]
     with canvas.drawing(style) as colours:
         plan = _plan(scores, style)
