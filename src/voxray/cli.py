@@ -184,9 +184,10 @@ def attention(sources: Sequence[str], kinds: Sequence[str], word: int | None, fo
     view = voxray.AttentionView(**{one.name: how[one.name] for one in fields(voxray.AttentionView)})
     style = {"theme": how["theme"], "dpi": how["dpi"]}
     wanted = KINDS if "all" in kinds else tuple(dict.fromkeys(kinds))
+    layers = None if view.layer is None or "heads" in wanted else [view.layer]
 
     def one(source: str, progress: Any) -> None:
-        found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
+        found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], layers=layers, progress=progress)
         click.echo(found.text, err=True)
         parts = [found.piece(index) for index in range(len(found.pieces))]
         for kind in wanted:

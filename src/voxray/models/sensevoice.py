@@ -50,6 +50,7 @@ from voxray.vad import voice_segments
 from voxray.vocabulary import Vocabulary, read_vocabulary
 
 PROMPTS = 4
+BLANK = 0
 LONGEST_PIECE = 30.0  # s; the model was trained on no more
 ALTERNATIVES = 5  # listed at each emission of a trace
 KEEP = 384 << 20  # bytes of evidence that a trace keeps from its own pass; 30 s of the official model take 335 MB
@@ -119,6 +120,7 @@ class Recogniser:
         proof: how well that was confirmed when the model was opened.
         vocabulary: its tokens.
         cmvn: mean and variance normalisation of its features.
+        blank: id of the CTC blank.
     """
 
     family = "sensevoice"
@@ -134,6 +136,7 @@ class Recogniser:
         self.cmvn: Cmvn = _read_normalisation(graph)
         self._labels = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
         self._languages = _languages(graph)
+        self.blank = int(graph.metadata.get("blank_id", BLANK))
         self._runner = Runner(graph, options)
         noise = np.random.default_rng(0).standard_normal((12, self.cmvn.shift.size)).astype(np.float32)
         self.proof: Proof = prove(graph, self.anatomy, self._runner, self.feeds([noise], "auto", textnorm=False))
@@ -265,6 +268,7 @@ class Recogniser:
         language: str = "auto",
         *,
         textnorm: bool = False,
+        layers: Sequence[int] | None = None,
         keep: int = KEEP,
         progress: Progress | None = None,
     ) -> Trace:
@@ -274,20 +278,23 @@ class Recogniser:
             source: a path, bytes, file object, array or ``Audio``.
             language: a member of ``languages``.
             textnorm: whether to write punctuation and numbers as digits.
+            layers: whose attention to keep from the pass itself; None for all. The others can be had too: they are computed
+                again when they are asked for.
             keep: bytes of logits and attention to keep from the pass itself; what does not fit is computed again, piece by
                 piece, when it is asked for.
             progress: called after each piece.
 
         Raises:
             AudioError: when the sound cannot be read or is too short.
-            OptionError: when the model has no such language.
+            OptionError: when the model has no such language or layer.
         """
+        chosen = self._layers(layers)
         audio = load_audio(source)
         parts = self._parts(audio)
         evidence = self.replay(parts, language, textnorm=textnorm)
         readings = []
         for index, part in enumerate(parts):
-            keep -= evidence.record(index, keep)
+            keep -= evidence.record(index, chosen, keep)
             readings.append(self.read(evidence.logits(index), part, ALTERNATIVES))
             if progress is not None:
                 progress(index + 1, len(parts))
@@ -298,7 +305,7 @@ class Recogniser:
             model=self.info,
             language=language,
             textnorm=textnorm,
-            blank=0,
+            blank=self.blank,
             evidence=evidence,
             logits_are_log_probs=self.anatomy.log_softmax,
         )
@@ -357,6 +364,13 @@ class Recogniser:
             self.layout.textnorm: np.full(len(values), WITH_ITN if textnorm else WITHOUT_ITN, np.int32),
         }
 
+    def _layers(self, wanted: Sequence[int] | None) -> list[int]:
+        every = range(self.layers)
+        wrong = [layer for layer in wanted or () if layer not in range(-self.layers, self.layers)]
+        if wrong:
+            raise OptionError(f"layer {wrong[0]} does not exist: this model has {self.layers} layers, 0 to {self.layers - 1}")
+        return list(every) if wanted is None else sorted({every[layer] for layer in wanted})
+
     def _parts(self, audio: Audio) -> list[Features]:
         """Return the features of each piece of a sound, with times absolute."""
         if audio.duration <= LONGEST_PIECE:
@@ -375,7 +389,7 @@ class Recogniser:
             part: the features of the piece.
             alternatives: how many of the likeliest tokens to list at each emission.
         """
-        rows = Rows(logits, PROMPTS, normalised=self.anatomy.log_softmax)
+        rows = Rows(logits, PROMPTS, self.blank, normalised=self.anatomy.log_softmax)
         start = max(part.start - WINDOW_CENTRE, 0.0)
         end = start + part.hop * len(part.values)
         prompts = range(PROMPTS)
@@ -384,7 +398,7 @@ class Recogniser:
         return Reading(
             tokens=greedy_tokens(rows, part, self.vocabulary, alternatives),
             tags=tuple(Tag(*tag, start=start, end=end) for tag in tags),
-            raw_text=self.vocabulary.spell(run.id for run in ctc.runs(logits.argmax(axis=1))),
+            raw_text=self.vocabulary.spell(run.id for run in ctc.runs(logits.argmax(axis=1), self.blank)),
             rows=len(logits),
             prompts=PROMPTS,
             start=start,
@@ -412,30 +426,30 @@ class Replay:
         self.layers, self.heads = model.layers, model.heads
         self._model, self._parts, self._language, self._textnorm = model, parts, language, textnorm
         self._logits: dict[int, FloatArray] = {}
-        self._attention: dict[int, list[FloatArray]] = {}
+        self._attention: dict[int, dict[int, FloatArray]] = {}
         self._kept: set[int] = set()
 
-    def record(self, piece: int, budget: int) -> int:
+    def record(self, piece: int, layers: Sequence[int], budget: int) -> int:
         """Run one piece and keep as much of it as the budget allows.
 
         Args:
             piece: which.
+            layers: whose attention to keep.
             budget: bytes.
 
         Returns:
             How many bytes are kept. The logits of the piece recorded last are kept beside that.
         """
         rows = len(self._parts[piece].values) + PROMPTS
-        sizes = (4 * rows * len(self._model.vocabulary), 4 * self.layers * self.heads * rows * rows)
+        logits, attention = 4 * rows * len(self._model.vocabulary), 4 * len(layers) * self.heads * rows * rows
+        whole = logits + attention <= budget
         self._logits = {index: one for index, one in self._logits.items() if index in self._kept}
-        if sum(sizes) <= budget:
-            self._logits[piece], self._attention[piece] = self._run(piece, range(self.layers))
-        else:
-            self._logits[piece], _ = self._run(piece, ())
-        kept = sum(sizes) if piece in self._attention else sizes[0] if sizes[0] <= budget else 0
-        if kept:
+        self._logits[piece], found = self._run(piece, layers if whole else ())
+        if whole:
+            self._attention[piece] = found
+        if logits <= budget:
             self._kept.add(piece)
-        return kept
+        return logits + attention if whole else logits if logits <= budget else 0
 
     def logits(self, piece: int) -> FloatArray:
         """Return the output rows of a piece, (N, V) float32."""
@@ -443,11 +457,9 @@ class Replay:
 
     def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
         """Return the attention of a piece, (layers, H, N, N) float32."""
-        distinct = sorted(set(layers))
-        kept = self._attention.get(piece)
-        found = (
-            {layer: kept[layer] for layer in distinct} if kept else dict(zip(distinct, self._run(piece, distinct)[1], strict=True))
-        )
+        kept = self._attention.get(piece, {})
+        missing = sorted(set(layers) - set(kept))
+        found = kept | self._run(piece, missing)[1] if missing else kept
         if len(layers) == 1:
             return found[layers[0]][None]
         rows = len(self._parts[piece].values) + PROMPTS
@@ -480,11 +492,11 @@ class Replay:
     def _feeds(self, piece: int) -> dict[str, npt.NDArray[Any]]:
         return self._model.feeds([self._parts[piece].values], self._language, textnorm=self._textnorm)
 
-    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, list[FloatArray]]:
-        """Run one piece; return its logits (N, V) and, for each layer, its attention (H, N, N)."""
+    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, dict[int, FloatArray]]:
+        """Run one piece; return its logits (N, V) and the attention (H, N, N) of each layer."""
         names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
         logits, *attention = self._model.run(self._feeds(piece), [self._model.layout.logits, *names])
-        return logits[0], [np.asarray(one[0], np.float32) for one in attention]
+        return logits[0], {layer: np.asarray(one[0], np.float32) for layer, one in zip(layers, attention, strict=True)}
 
 
 TENSORS = {

@@ -166,6 +166,22 @@ def test_evidence_computed_again_is_the_evidence_kept(funasr_model: Any, sound: 
         assert list(first.layer) == list(second.layer)
 
 
+def test_chosen_layers_come_from_the_pass_and_the_others_on_request(
+    funasr_model: Any, sound: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = funasr_model.trace(sound).self_attention().values
+    trace = funasr_model.trace(sound, layers=[-1, 1])
+    runs: list[list[str]] = []
+    run = funasr_model.run
+    monkeypatch.setattr(funasr_model, "run", lambda feeds, names: runs.append(names) or run(feeds, names))
+    np.testing.assert_array_equal(trace.self_attention([1, 4]).values, whole[[1, 4]])
+    assert runs == []
+    np.testing.assert_array_equal(trace.self_attention([4, 0, 1]).values, whole[[4, 0, 1]])
+    assert [names[1:] for names in runs] == [[funasr_model.anatomy.blocks[0].probabilities]]
+    with pytest.raises(OptionError, match="layer 5 does not exist: this model has 5 layers, 0 to 4"):
+        funasr_model.trace(sound, layers=[5])
+
+
 def test_the_parts_of_a_layer_add_up(funasr_model: Any, sound: Any) -> None:
     trace = funasr_model.trace(sound)
     get = {name: trace.tensor(name, layers=[1, 2, 3, 4]).values for name in TENSORS}
