@@ -357,9 +357,9 @@ def _scaled(values: npt.NDArray[Any]) -> FloatArray:
     """Return samples of any supported type as float32 with full scale 1."""
     kind = values.dtype.newbyteorder("=")
     if kind == np.uint8:
-        return (values.astype(np.float32) - 128) / 128
+        return np.asarray((values.astype(np.float32) - 128) / 128, np.float32)
     if kind in (np.int16, np.int32):
-        return values.astype(np.float32) / np.float32(2.0 ** (8 * kind.itemsize - 1))
+        return np.asarray(values.astype(np.float32) / np.float32(2.0 ** (8 * kind.itemsize - 1)), np.float32)
     if kind in (np.float32, np.float64):
         with np.errstate(over="ignore"):  # beyond float32 becomes infinite and is refused with its time
             return values.astype(np.float32)

@@ -554,12 +554,11 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
 
 def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
     with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)  # type: ignore[no-untyped-call]
+        np.save(file, array, allow_pickle=False)
 
 
 def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-    data = io.BytesIO(archive.read(f"{name}.npy"))
-    return np.asarray(np.lib.format.read_array(data, allow_pickle=False))  # type: ignore[no-untyped-call]
+    return np.asarray(np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False))
 
 
 def _transcript(told: dict[str, Any]) -> Transcript:

@@ -63,7 +63,7 @@ def frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: str, name: str) ->
     Raises:
         ValueError: when the number of axes differs.
     """
-    values = np.asarray(array, dtype=dtype)
+    values: npt.NDArray[Any] = np.asarray(array, dtype=dtype)
     if values.ndim != len(shape.split()):
         raise ValueError(f"{name} must have the shape ({', '.join(shape.split())}), got {values.shape}")
     values = values.view()
@@ -142,7 +142,7 @@ class Features:
     @property
     def times(self) -> npt.NDArray[np.float64]:
         """Centre of every row, (T,) float64 in seconds."""
-        return self.start + self.hop * np.arange(len(self.values))
+        return np.asarray(self.start + self.hop * np.arange(len(self.values)), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,9 +127,9 @@ def _apply(graph: Graph, linear: Linear, values: Feeds) -> npt.NDArray[np.float3
         quantised, scale, zero = quantise(inputs)
         offset = np.asarray(graph.constant(linear.zero_point) if linear.zero_point else 0).astype(np.float64)
         total = (quantised - zero) @ (weight.astype(np.float64) - offset)
-        product = total * scale * np.asarray(graph.constant(linear.scale), np.float64)
+        product = np.asarray(total * scale * np.asarray(graph.constant(linear.scale), np.float64), np.float32)
     else:
-        product = inputs @ weight.astype(np.float32)
+        product = np.asarray(inputs @ weight.astype(np.float32), np.float32)
     bias = graph.constant(linear.bias) if linear.bias else 0.0
     return np.asarray(product + np.asarray(bias, np.float32), np.float32)
 
