@@ -28,13 +28,15 @@ RULES: dict[str, set[str]] = {
     "richtext": {"vocabulary"},
     "graph": BASE,
     "transcript": BASE | {"ctc", "alignment", "richtext", "vocabulary"},
-    "trace": BASE | {"ctc", "richtext", "vocabulary"},
+    "storage": set(),
+    "trace": BASE | {"ctc", "richtext", "vocabulary", "tracefile"},  # tracefile inside Trace.save
+    "tracefile": BASE | {"storage", "trace"},
     "attention": BASE | {"trace"},
     "models": BASE | {"graph", "audio", "vad", "frontend", "ctc", "transcript", "trace", "vocabulary"},
-    "views": BASE,
+    "views": BASE | {"storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
     "demo": {"trace"},
-    "api": BASE | {"audio", "graph", "models", "plot", "trace"},
+    "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
     "cli": {"__init__"},
     "__init__": BASE | {"api", "attention", "demo", "plot", "trace"},
 }

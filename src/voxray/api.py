@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from voxray.audio import load_audio
 from voxray.trace import Trace
-from voxray.trace import load_trace as read_trace
+from voxray.tracefile import read_trace
 from voxray.types import TraceError
 
 __all__ = ["draw_attention", "load_audio", "load_model", "load_trace"]
@@ -52,12 +53,12 @@ def load_trace(path: str | os.PathLike[str], model: Any = None) -> Trace:
     Raises:
         TraceError: when the file is missing, damaged or no trace, or the model is another one.
     """
-    trace = read_trace(path)
+    trace = read_trace(Path(path))
     if model is None:
         return trace
     if model.info.sha256 != trace.model.sha256:
         raise TraceError(f"{path} was made with {trace.model.name}, not with {model.info.name}; open that model")
-    return read_trace(path, model.replay(trace.features, trace.language, textnorm=trace.textnorm))
+    return replace(trace, evidence=tuple(model.replay(part, trace.language, textnorm=trace.textnorm) for part in trace.features))
 
 
 def draw_attention(

@@ -6,13 +6,8 @@ Attention is a view of what the model did, not an explanation of it. Rows and co
 
 from __future__ import annotations
 
-import io
-import json
 import os
-import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,21 +19,18 @@ from voxray import ctc
 from voxray.richtext import rich_text
 from voxray.types import (
     TAG_KINDS,
-    Alternative,
     Audio,
     Evidence,
     Features,
     FloatArray,
     ModelInfo,
-    OptionError,
-    OutputError,
     Piece,
     Tag,
     Token,
     TraceError,
     Transcript,
-    VoxrayError,
     Word,
+    choose,
     plain,
 )
 from voxray.vocabulary import strip_tags
@@ -46,11 +38,10 @@ from voxray.vocabulary import strip_tags
 if TYPE_CHECKING:
     import xarray as xr
 
-FORMAT = 1
 LARGEST_ARRAY = 2 << 30  # bytes; a larger labelled array is refused with the way to a smaller one
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """What one recognition left.
 
@@ -62,7 +53,9 @@ class Trace:
         language: the language prompt.
         textnorm: whether inverse text normalisation was asked for.
         blank: id of the CTC blank.
-        evidence: where logits and inner tensors come from.
+        layers: attention layers of the model.
+        heads: attention heads in each layer.
+        evidence: where logits and inner tensors come from, for each piece.
         logits_are_log_probs: whether the model's own output is normalised already.
     """
 
@@ -73,7 +66,9 @@ class Trace:
     language: str
     textnorm: bool
     blank: int
-    evidence: Evidence
+    layers: int
+    heads: int
+    evidence: tuple[Evidence, ...]
     logits_are_log_probs: bool = False
 
     @property
@@ -129,12 +124,12 @@ class Trace:
         """Return the trace of one piece of a long sound; its times stay those of the whole.
 
         Args:
-            index: 0 to ``len(pieces) - 1``.
+            index: 0 to ``len(pieces) - 1``; negative ones count from the end.
 
         Raises:
             OptionError: when there is no such piece.
         """
-        _check_indices([index], len(self.pieces), "piece")
+        (index,) = choose([index], len(self.pieces), "piece")
         piece, whole = self.pieces[index], self.transcript
         offset, (first, stop) = piece.rows[0], piece.tokens
         words = [word for word in whole.words if first <= word.tokens[0] < stop]
@@ -148,7 +143,8 @@ class Trace:
             tags=tuple(replace(t, row=t.row - offset) for t in whole.tags if offset <= t.row < piece.rows[1]),
             pieces=(replace(piece, rows=(0, piece.rows[1] - offset), tokens=(0, stop - first)),),
         )
-        return replace(self, features=(self.features[index],), transcript=transcript, evidence=_OnePiece(self.evidence, index))
+        part = slice(index, index + 1)
+        return replace(self, features=self.features[part], transcript=transcript, evidence=self.evidence[part])
 
     def self_attention(self, layers: Sequence[int] | None = None, heads: Sequence[int] | None = None) -> xr.DataArray:
         """Return attention probabilities from every row to every row.
@@ -174,7 +170,7 @@ class Trace:
         weights = np.zeros((len(layers), len(heads), rows, rows), np.float32)
         for index, piece in enumerate(self.pieces):
             span = slice(*piece.rows)
-            weights[:, :, span, span] = self.evidence.attention(index, layers)[:, heads]
+            weights[:, :, span, span] = self.evidence[index].attention(layers)[:, heads]
         times, labels = self._row_coordinates()
         return xr.DataArray(
             weights,
@@ -199,7 +195,8 @@ class Trace:
         A CTC encoder has no decoder whose attention points from tokens to frames. The row of a token is the mean of the
         encoder's rows weighted by the token's CTC occupancy (the posterior probability that a frame emits this very token,
         given the text), and the columns are the frames of sound. What goes to the prompt rows is reported as ``prompt_mass``;
-        the rest is renormalised, so every row sums to 1.
+        the rest is renormalised, so every row sums to 1 (or is 0 where
+        everything goes to the prompts).
 
         Args:
             layers: which; None for all.
@@ -225,14 +222,10 @@ class Trace:
         _check_size(int(np.prod(shape, dtype=np.int64)) * 4, "fewer layers or trace.piece(i).token_attention()")
         weights, mass = np.zeros(shape, np.float32), np.zeros(shape[:3], np.float32)
         row = column = 0
-        for index, piece in enumerate(self.pieces):
-            rows = slice(row, row + len(targets[index]))
-            mixed = self._mix(index, layers, heads, with_tags=tags)
-            mass[:, :, rows] = mixed[..., : piece.prompts].sum(axis=-1)
-            sound = mixed[..., piece.prompts :]
-            total = sound.sum(axis=-1, keepdims=True)
-            weights[:, :, rows, column : column + frames[index]] = np.divide(sound, total, out=sound, where=total > 0)
-            row, column = rows.stop, column + frames[index]
+        for index in range(len(self.pieces)):
+            rows, columns = slice(row, row + len(targets[index])), slice(column, column + frames[index])
+            weights[:, :, rows, columns], mass[:, :, rows] = self._mix(index, layers, heads, with_tags=tags)
+            row, column = rows.stop, columns.stop
         every = [target for part in targets for target in part]
         return xr.DataArray(
             weights,
@@ -258,10 +251,13 @@ class Trace:
         Raises:
             OptionError: when there is no such piece.
         """
-        _check_indices([piece], len(self.pieces), "piece")
-        log_probs = self._log_probs(piece)[self.pieces[piece].prompts :]
+        (piece,) = choose([piece], len(self.pieces), "piece")
         first, stop = self.pieces[piece].tokens
-        return ctc.occupancy(log_probs, [token.id for token in self.tokens[first:stop]], self.blank)
+        ids = [token.id for token in self.tokens[first:stop]]
+        columns = [self.blank, *sorted(set(ids))]  # of a large vocabulary only these matter
+        logits = self.evidence[piece].logits()[self.pieces[piece].prompts :]
+        norms = np.zeros(len(logits), np.float32) if self.logits_are_log_probs else ctc.log_normaliser(logits)
+        return ctc.occupancy(logits[:, columns] - norms[:, None], [columns.index(one) for one in ids], blank=0)
 
     def head_norms(self, layers: Sequence[int] | None = None, *, tags: bool = False) -> xr.DataArray:
         """Return how much each head adds to the output of its layer at each token.
@@ -287,7 +283,7 @@ class Trace:
         layers, heads = self._choose(layers, None)
         parts = []
         for index, piece in enumerate(self.pieces):
-            norms = self.evidence.head_norms(index, layers)
+            norms = self.evidence[index].head_norms(layers)
             mixed = norms[..., piece.prompts :] @ self._token_weights(index).T
             parts.append(np.concatenate([norms[..., : piece.prompts], mixed], axis=-1) if tags else mixed)
         targets = [target for index in range(len(self.pieces)) for target in self._targets(index, with_tags=tags)]
@@ -316,7 +312,7 @@ class Trace:
         import xarray as xr
 
         layers, _ = self._choose(layers, None)
-        parts = [self.evidence.tensor(name, index, layers) for index in range(len(self.pieces))]
+        parts = [evidence.tensor(name, layers) for evidence in self.evidence]
         times, labels = self._row_coordinates()
         return xr.DataArray(
             np.concatenate(parts, axis=1) if parts else np.zeros((len(layers), 0, 0), np.float32),
@@ -333,9 +329,10 @@ class Trace:
 
     def to_dict(self) -> dict[str, Any]:
         """Return text, tokens, words, tags and provenance as JSON can hold them."""
-        return self._provenance() | self.transcript.to_dict()
+        return self.provenance() | self.transcript.to_dict()
 
-    def _provenance(self) -> dict[str, Any]:
+    def provenance(self) -> dict[str, Any]:
+        """Return which sound, model and options it was, as JSON can hold them."""
         model = plain(self.model)
         return {"audio": self.audio.name, "model": model, "language": self.language, "textnorm": self.textnorm}
 
@@ -350,70 +347,30 @@ class Trace:
             The path.
 
         Raises:
+            OptionError: when a layer does not exist.
             OutputError: when the file cannot be written.
         """
-        layers = list(dict.fromkeys(self._choose(layers, None)[0])) if layers is None or len(layers) else []
-        meta = {
-            "format": FORMAT,
-            "heads": self.evidence.heads,
-            "all_layers": self.evidence.layers,
-            "layers": list(layers),
-        }
-        meta |= {
-            "sample_rate": self.audio.sample_rate,
-            "logits_are_log_probs": self.logits_are_log_probs,
-            "blank": self.blank,
-        }
-        meta |= {
-            "features": [{"hop": one.hop, "start": one.start} for one in self.features],
-            "trace": self._provenance() | plain(self.transcript),
-        }
-        target = Path(path)
-        try:
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".voxray-", delete=False) as file:
-                temporary = Path(file.name)
-                try:
-                    self._write(file, meta, layers)
-                    temporary.chmod(0o644)
-                    temporary.replace(target)
-                finally:
-                    temporary.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputError(f"cannot write {target}: {error.strerror or error}; choose another place") from error
-        return target
+        from voxray.tracefile import write_trace
 
-    def _write(self, file: Any, meta: dict[str, Any], layers: Sequence[int]) -> None:
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            archive.writestr("meta.json", json.dumps(meta))
-            _write_array(archive, "samples", self.audio.samples)
-            for index, features in enumerate(self.features):
-                _write_array(archive, f"features-{index}", features.values)
-                _write_array(archive, f"logits-{index}", self.evidence.logits(index))
-                attention = self.evidence.attention(index, layers) if layers else ()
-                for layer, weights in zip(layers, attention, strict=True):
-                    _write_array(archive, f"attention-{index}-{layer}", weights)
+        chosen = choose(layers, self.layers, "layer") if layers is None or len(layers) else []
+        return write_trace(self, Path(path), list(dict.fromkeys(chosen)))
 
     def _choose(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
-        """Return the layers and heads asked for; negative numbers count from the end."""
-        chosen = []
-        for wanted, count, what in ((layers, self.evidence.layers, "layer"), (heads, self.evidence.heads, "head")):
-            every = list(range(count)) if wanted is None else [int(one) for one in wanted]
-            if not every:
-                raise OptionError(f"no {what} was chosen; give at least one, or None for all")
-            _check_indices([one for one in every if not -count <= one < 0], count, what)
-            chosen.append([one % count for one in every])
-        return chosen[0], chosen[1]
+        return choose(layers, self.layers, "layer"), choose(heads, self.heads, "head")
 
     def _log_probs(self, piece: int) -> FloatArray:
-        logits = self.evidence.logits(piece)
+        logits = self.evidence[piece].logits()
         return logits if self.logits_are_log_probs else ctc.log_softmax(logits)
 
-    def _mix(self, piece: int, layers: Sequence[int], heads: Sequence[int], *, with_tags: bool) -> FloatArray:
-        """Return the attention of each target of a piece to every row of it, (L, H, U, N)."""
+    def _mix(self, piece: int, layers: Sequence[int], heads: Sequence[int], *, with_tags: bool) -> tuple[FloatArray, FloatArray]:
+        """Return, for each target of a piece, its weights over frames (L, H, U, T) and its prompt mass (L, H, U)."""
         prompts = self.pieces[piece].prompts
-        attention = self.evidence.attention(piece, layers)[:, heads]
+        attention = self.evidence[piece].attention(layers)[:, heads]
         mixed = self._token_weights(piece) @ attention[:, :, prompts:]
-        return np.concatenate([attention[:, :, :prompts], mixed], axis=2) if with_tags else np.asarray(mixed)
+        every = np.concatenate([attention[:, :, :prompts], mixed], axis=2) if with_tags else mixed
+        sound = every[..., prompts:]
+        total = sound.sum(axis=-1, keepdims=True)
+        return np.divide(sound, total, out=np.zeros_like(sound), where=total > 0), every[..., :prompts].sum(axis=-1)
 
     def _token_weights(self, piece: int) -> FloatArray:
         """Return how the rows of sound are averaged into tokens: occupancy scaled so that each token's weights sum to 1."""
@@ -459,135 +416,8 @@ class _Target:
     confidence: float
 
 
-class _OnePiece:
-    """The evidence of one piece of a longer trace."""
-
-    def __init__(self, whole: Evidence, index: int) -> None:
-        self._whole, self._index = whole, index
-        self.layers, self.heads = whole.layers, whole.heads
-
-    def logits(self, piece: int) -> FloatArray:
-        return self._whole.logits(self._index + piece)
-
-    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
-        return self._whole.attention(self._index + piece, layers)
-
-    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
-        return self._whole.tensor(name, self._index + piece, layers)
-
-    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
-        return self._whole.head_norms(self._index + piece, layers)
-
-
-class _StoredEvidence:
-    """Logits and attention in a trace file, read when they are asked for."""
-
-    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
-        self._path, self._stored = path, list(meta["layers"])
-        self.layers, self.heads = int(meta["all_layers"]), int(meta["heads"])
-
-    def logits(self, piece: int) -> FloatArray:
-        return self._read(f"logits-{piece}")
-
-    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
-        missing = [layer for layer in layers if layer not in self._stored]
-        if missing:
-            raise TraceError(
-                f"{self._path} holds no attention of layer {missing[0]}; save the trace with it, or load it with model=..."
-            )
-        return np.stack([self._read(f"attention-{piece}-{layer}") for layer in layers])
-
-    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
-        raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
-
-    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
-        raise TraceError(f"{self._path} holds no head norms; load the trace with model=... to have them computed again")
-
-    def _read(self, name: str) -> FloatArray:
-        with _opened(self._path) as archive:
-            return _read_array(archive, name)
-
-
-def load_trace(path: str | os.PathLike[str], evidence: Evidence | None = None) -> Trace:
-    """Read a trace that was saved.
-
-    Args:
-        path: the file.
-        evidence: where inner tensors come from instead of the file.
-
-    Raises:
-        TraceError: when the file is missing, damaged, or not a trace.
-    """
-    source = Path(path)
-    with _opened(source) as archive:
-        meta = json.loads(archive.read("meta.json"))
-        if meta["format"] != FORMAT:
-            raise TraceError(f"{source} has the trace format {meta['format']}, {FORMAT} was expected; update Voxray")
-        told = meta["trace"]
-        parts = [_read_array(archive, f"features-{index}") for index in range(len(meta["features"]))]
-        return Trace(
-            audio=Audio(_read_array(archive, "samples"), meta["sample_rate"], told["audio"]),
-            features=tuple(Features(part, **place) for part, place in zip(parts, meta["features"], strict=True)),
-            transcript=_transcript(told),
-            model=ModelInfo(**told["model"]),
-            language=told["language"],
-            textnorm=told["textnorm"],
-            blank=meta["blank"],
-            evidence=evidence or _StoredEvidence(source, meta),
-            logits_are_log_probs=meta["logits_are_log_probs"],
-        )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a trace file for reading and tell in one line what is wrong with it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except VoxrayError:
-        raise
-    except OSError as error:
-        raise TraceError(f"cannot read {path}: {error.strerror or error}; give a file that Trace.save wrote") from error
-    except Exception as error:  # a damaged or foreign file fails anywhere: in its zip, its JSON, its arrays
-        raise TraceError(f"{path} is no whole trace ({error!r}); give a file that Trace.save wrote") from error
-
-
-def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-        np.save(file, array, allow_pickle=False)
-
-
-def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
-    return np.asarray(np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False))
-
-
-def _transcript(told: dict[str, Any]) -> Transcript:
-    """Return the transcript of a trace's JSON."""
-    tokens = [
-        Token(**{**one, "rows": tuple(one["rows"]), "alternatives": tuple(Alternative(**a) for a in one["alternatives"])})
-        for one in told["tokens"]
-    ]
-    return Transcript(
-        text=told["text"],
-        rich_text=told["rich_text"],
-        raw_text=told["raw_text"],
-        tokens=tuple(tokens),
-        words=tuple(Word(**{**one, "tokens": tuple(one["tokens"])}) for one in told["words"]),
-        tags=tuple(Tag(**one) for one in told["tags"]),
-        pieces=tuple(Piece(**{**one, "rows": tuple(one["rows"]), "tokens": tuple(one["tokens"])}) for one in told["pieces"]),
-        duration=told["duration"],
-    )
-
-
 def _shifted(token: Token, by: int) -> Token:
     return replace(token, rows=(token.rows[0] + by, token.rows[1] + by), peak=token.peak + by)
-
-
-def _check_indices(wanted: Sequence[int], count: int, what: str) -> None:
-    wrong = [one for one in wanted if not 0 <= one < count]
-    if wrong:
-        owner, span = "sound" if what == "piece" else "model", f", 0 to {count - 1}" if count else ""
-        raise OptionError(f"{what} {wrong[0]} does not exist: this {owner} has {count} {what}s{span}")
 
 
 def _check_size(size: int, instead: str) -> None:

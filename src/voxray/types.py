@@ -8,8 +8,7 @@ frames), ``T`` = frames of sound, ``U`` = tokens, ``V`` = vocabulary, ``L`` = la
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from types import MappingProxyType
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -71,6 +70,26 @@ def frozen(array: npt.ArrayLike, dtype: npt.DTypeLike, shape: str, name: str) ->
     return values
 
 
+def choose(wanted: Sequence[int] | None, count: int, what: str) -> list[int]:
+    """Return the indices asked for, all of them for None; negative ones count from the end.
+
+    Args:
+        wanted: which.
+        count: how many there are.
+        what: what they number, for the message.
+
+    Raises:
+        OptionError: when one does not exist, or none was chosen.
+    """
+    indices = list(range(count)) if wanted is None else [int(one) for one in wanted]
+    if not indices:
+        raise OptionError(f"no {what} was chosen; give at least one, or None for all")
+    wrong = [one for one in indices if not -count <= one < count]
+    if wrong:
+        raise OptionError(f"{what} {wrong[0]} does not exist: there are {count} {what}s" + (f", 0 to {count - 1}" if count else ""))
+    return [one % count for one in indices]
+
+
 def plain(value: Any) -> Any:
     """Return a value of this module as dictionaries, lists, numbers and texts that JSON can hold."""
     if is_dataclass(value) and not isinstance(value, type):
@@ -82,7 +101,7 @@ def plain(value: Any) -> Any:
     return value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Audio:
     """Mono sound.
 
@@ -122,7 +141,7 @@ class AudioInfo:
     format: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Features:
     """What the recogniser sees.
 
@@ -233,7 +252,7 @@ class Tag:
     end: float
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "probabilities", MappingProxyType(dict(self.probabilities)))
+        object.__setattr__(self, "probabilities", dict(self.probabilities))
 
     @property
     def probability(self) -> float:
@@ -312,23 +331,20 @@ class ModelInfo:
     layout: str
     name: str
     precision: str
-    sha256: str = field(default="", compare=True)
+    sha256: str = ""
 
 
 class Evidence(Protocol):
-    """Where a trace finds its tensors: kept from the pass itself, or had again from the model, piece by piece."""
+    """Where a trace finds the tensors of one piece: kept from the pass itself, or had again from the model or a file."""
 
-    layers: int
-    heads: int
+    def logits(self) -> FloatArray:
+        """Return the raw output rows, (N, V) float32."""
 
-    def logits(self, piece: int) -> FloatArray:
-        """Return the raw output rows of a piece, (N, V) float32."""
+    def attention(self, layers: Sequence[int]) -> FloatArray:
+        """Return the attention probabilities, (layers, H, N, N) float32."""
 
-    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
-        """Return the attention probabilities of a piece, (layers, H, N, N) float32."""
-
-    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
+    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
         """Return an inner tensor such as ``memory``, (layers, N, D) float32."""
 
-    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+    def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of what each head adds to each row of its layer's output, (layers, H, N) float32."""

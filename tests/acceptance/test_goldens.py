@@ -71,7 +71,7 @@ def difference(found: Any, expected: Any) -> float:
 
 
 def greedy(trace: Any) -> list[int]:
-    return trace.evidence.logits(0).argmax(axis=1).tolist()
+    return trace.evidence[0].logits().argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("wav", ["short", "odd", "stereo"])
@@ -91,7 +91,7 @@ def test_logits_ids_and_texts_are_those_of_funasr(
 ) -> None:
     trace, told = trace_of(model, wav, run), expected["cases"][wav]["sensevoice"][run]
     arrays = golden(f"{wav}.{run}.sensevoice")
-    logits = trace.evidence.logits(0)
+    logits = trace.evidence[0].logits()
     assert difference(logits, arrays["onnx_logits"]) <= LOGITS
     assert difference(logits, arrays["logits"]) <= LOGITS
     assert difference(trace.log_probs, ctc.log_softmax(arrays["logits"])) <= LOGITS
@@ -133,7 +133,7 @@ def test_int8_says_what_the_same_file_said_elsewhere(
     assert different <= 1
     if layout == "funasr":
         logits = golden(f"{wav}.{run}.sensevoice")["int8_logits_funasr"]
-        assert np.median(np.abs(trace.evidence.logits(0) - logits)) <= 0.02
+        assert np.median(np.abs(trace.evidence[0].logits() - logits)) <= 0.02
         if not different:
             assert trace.raw_text == told["funasr_onnx_int8_text"]
 

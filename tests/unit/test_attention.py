@@ -249,9 +249,9 @@ def test_map_is_smoothed_and_then_scaled(spoken: Trace) -> None:
 @pytest.mark.parametrize(
     ("view", "message"),
     [
-        (AttentionView(layer=14), "layer 14 does not exist: this model has 14 layers, 0 to 13"),
+        (AttentionView(layer=14), "layer 14 does not exist: there are 14 layers, 0 to 13"),
         (AttentionView(layer=-15), "layer -15 does not exist"),
-        (AttentionView(head=4), "head 4 does not exist: this model has 4 heads, 0 to 3"),
+        (AttentionView(head=4), "head 4 does not exist: there are 4 heads, 0 to 3"),
     ],
 )
 def test_map_of_what_is_not_there(spoken: Trace, view: AttentionView, message: str) -> None:

@@ -231,7 +231,7 @@ def test_silence_is_no_text(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (("--layer", "14"), "layer 14 does not exist: this model has 14 layers, 0 to 13"),
+        (("--layer", "14"), "layer 14 does not exist: there are 14 layers, 0 to 13"),
         (("--layer", "2", "--head", "4"), "head 4 does not exist"),
         (("--kind", "overlay", "--word", "9"), "word 9 does not exist"),
         (("--smooth", "-1"), "smooth must be 0 or a width in seconds"),

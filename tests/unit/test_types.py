@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
+import pickle
 from typing import Any
 
 import numpy as np
@@ -128,13 +130,24 @@ def test_probabilities() -> None:
     assert TAG.probability == 0.75
 
 
-def test_tag_probabilities_cannot_be_changed_from_either_side() -> None:
+def test_tag_probabilities_are_the_tag_s_own() -> None:
     given = {"en": 0.6, "zh": 0.4}
     tag = Tag("language", "en", given, 1.0, "<|en|>", 0, 0.0, 1.0)
     given["en"] = 0.0
     assert tag.probability == 0.6
-    with pytest.raises(TypeError):
-        tag.probabilities["en"] = 0.0  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_values_survive_pickling_and_copying(value: Any) -> None:
+    for again in (pickle.loads(pickle.dumps(value)), copy.deepcopy(value)):
+        assert json.dumps(plain(again)) == json.dumps(plain(value))
+
+
+@pytest.mark.parametrize("kind", [Audio, Features])
+def test_values_with_arrays_compare_by_identity(kind: type) -> None:
+    one, other = (next(value for value in VALUES if type(value) is kind) for _ in range(2))
+    assert one == other
+    assert len({one, copy.deepcopy(one)}) == 2
 
 
 def test_plain_of_everything_else() -> None:

@@ -102,6 +102,20 @@ class Block:
     feed_forward: tuple[Linear, Linear]
     output: str
 
+    @property
+    def tensors(self) -> dict[str, str]:
+        """The (B, N, D) tensors of the layer by name."""
+        return {
+            "input": self.input,
+            "value": self.value,
+            "context": self.context,
+            "projection": self.projection.output,
+            "memory": self.memory,
+            "attended": self.attended,
+            "middle": self.middle,
+            "output": self.output,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Anatomy:

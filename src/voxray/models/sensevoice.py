@@ -44,6 +44,7 @@ from voxray.types import (
     Tag,
     TagKind,
     Transcript,
+    choose,
     plain,
 )
 from voxray.vad import voice_segments
@@ -288,14 +289,15 @@ class Recogniser:
             AudioError: when the sound cannot be read or is too short.
             OptionError: when the model has no such language or layer.
         """
-        chosen = self._layers(layers)
+        chosen = [] if layers is not None and not len(layers) else choose(layers, self.layers, "layer")
         audio = load_audio(source)
         parts = self._parts(audio)
-        evidence = self.replay(parts, language, textnorm=textnorm)
+        evidence = tuple(self.replay(part, language, textnorm=textnorm) for part in parts)
         readings = []
-        for index, part in enumerate(parts):
-            keep -= evidence.record(index, chosen, keep)
-            readings.append(self.read(evidence.logits(index), part, ALTERNATIVES))
+        for index, (part, one) in enumerate(zip(parts, evidence, strict=True)):
+            logits, kept = one.record(chosen, keep)
+            keep -= kept
+            readings.append(self.read(logits, part, ALTERNATIVES))
             if progress is not None:
                 progress(index + 1, len(parts))
         return Trace(
@@ -306,13 +308,15 @@ class Recogniser:
             language=language,
             textnorm=textnorm,
             blank=self.blank,
+            layers=self.layers,
+            heads=self.heads,
             evidence=evidence,
             logits_are_log_probs=self.anatomy.log_softmax,
         )
 
-    def replay(self, parts: Sequence[Features], language: str, *, textnorm: bool) -> Replay:
-        """Return evidence that is computed from features when it is asked for."""
-        return Replay(self, parts, language, textnorm=textnorm)
+    def replay(self, part: Features, language: str, *, textnorm: bool) -> Replay:
+        """Return evidence about one piece that is computed from its features when it is asked for."""
+        return Replay(self, part, language, textnorm=textnorm)
 
     def logits(self, parts: Sequence[Features], language: str = "auto", *, textnorm: bool = False) -> list[FloatArray]:
         """Run the model on features, padded to the longest.
@@ -364,13 +368,6 @@ class Recogniser:
             self.layout.textnorm: np.full(len(values), WITH_ITN if textnorm else WITHOUT_ITN, np.int32),
         }
 
-    def _layers(self, wanted: Sequence[int] | None) -> list[int]:
-        every = range(self.layers)
-        wrong = [layer for layer in wanted or () if layer not in range(-self.layers, self.layers)]
-        if wrong:
-            raise OptionError(f"layer {wrong[0]} does not exist: this model has {self.layers} layers, 0 to {self.layers - 1}")
-        return list(every) if wanted is None else sorted({every[layer] for layer in wanted})
-
     def _parts(self, audio: Audio) -> list[Features]:
         """Return the features of each piece of a sound, with times absolute."""
         if audio.duration <= LONGEST_PIECE:
@@ -415,101 +412,71 @@ class Recogniser:
 
 
 class Replay:
-    """Evidence about pieces of sound: kept from the pass itself, or computed again when it is asked for.
+    """Evidence about one piece of sound: kept from the pass itself, or computed again when it is asked for."""
 
-    Attributes:
-        layers: of the model.
-        heads: in each layer.
-    """
+    def __init__(self, model: Recogniser, part: Features, language: str, *, textnorm: bool) -> None:
+        self._model = model
+        self._feeds = model.feeds([part.values], language, textnorm=textnorm)
+        self._rows = len(part.values) + PROMPTS
+        self._logits: FloatArray | None = None
+        self._attention: dict[int, FloatArray] = {}
 
-    def __init__(self, model: Recogniser, parts: Sequence[Features], language: str, *, textnorm: bool) -> None:
-        self.layers, self.heads = model.layers, model.heads
-        self._model, self._parts, self._language, self._textnorm = model, parts, language, textnorm
-        self._logits: dict[int, FloatArray] = {}
-        self._attention: dict[int, dict[int, FloatArray]] = {}
-        self._kept: set[int] = set()
-
-    def record(self, piece: int, layers: Sequence[int], budget: int) -> int:
-        """Run one piece and keep as much of it as the budget allows.
+    def record(self, layers: Sequence[int], budget: int) -> tuple[FloatArray, int]:
+        """Run the piece and keep as much of it as the budget allows: everything, or else the logits, or else nothing.
 
         Args:
-            piece: which.
             layers: whose attention to keep.
             budget: bytes.
 
         Returns:
-            How many bytes are kept. The logits of the piece recorded last are kept beside that.
+            The logits (N, V) and how many bytes are kept.
         """
-        rows = len(self._parts[piece].values) + PROMPTS
-        logits, attention = 4 * rows * len(self._model.vocabulary), 4 * len(layers) * self.heads * rows * rows
-        whole = logits + attention <= budget
-        self._logits = {index: one for index, one in self._logits.items() if index in self._kept}
-        self._logits[piece], found = self._run(piece, layers if whole else ())
-        if whole:
-            self._attention[piece] = found
-        if logits <= budget:
-            self._kept.add(piece)
-        return logits + attention if whole else logits if logits <= budget else 0
+        size = 4 * self._rows * len(self._model.vocabulary)
+        whole = size + 4 * len(layers) * self._model.heads * self._rows**2
+        logits, attention = self._run(layers if whole <= budget else ())
+        if size <= budget:
+            self._logits, self._attention = logits, attention
+        return logits, whole if whole <= budget else size if size <= budget else 0
 
-    def logits(self, piece: int) -> FloatArray:
-        """Return the output rows of a piece, (N, V) float32."""
-        return self._logits[piece] if piece in self._logits else self._run(piece, ())[0]
+    def logits(self) -> FloatArray:
+        """Return the output rows, (N, V) float32."""
+        return self._run(())[0] if self._logits is None else self._logits
 
-    def attention(self, piece: int, layers: Sequence[int]) -> FloatArray:
-        """Return the attention of a piece, (layers, H, N, N) float32."""
-        kept = self._attention.get(piece, {})
-        missing = sorted(set(layers) - set(kept))
-        found = kept | self._run(piece, missing)[1] if missing else kept
-        if len(layers) == 1:
-            return found[layers[0]][None]
-        rows = len(self._parts[piece].values) + PROMPTS
-        return np.stack([found[layer] for layer in layers]) if layers else np.zeros((0, self.heads, rows, rows), np.float32)
+    def attention(self, layers: Sequence[int]) -> FloatArray:
+        """Return the attention, (layers, H, N, N) float32."""
+        missing = sorted(set(layers) - set(self._attention))
+        found = self._attention | self._run(missing)[1] if missing else self._attention
+        return found[layers[0]][None] if len(layers) == 1 else np.stack([found[layer] for layer in layers])
 
-    def tensor(self, name: str, piece: int, layers: Sequence[int]) -> FloatArray:
-        """Return an inner tensor of a piece, (layers, N, D) float32.
+    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
+        """Return an inner tensor, (layers, N, D) float32.
 
         Raises:
             OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
-        if name not in TENSORS:
-            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(TENSORS)}")
-        names = [TENSORS[name](self._model.anatomy.blocks[layer]) for layer in layers]
-        found = self._model.run(self._feeds(piece), names)
+        blocks = self._model.anatomy.blocks
+        if name not in blocks[0].tensors:
+            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(blocks[0].tensors)}")
+        found = self._model.run(self._feeds, [blocks[layer].tensors[name] for layer in layers])
         widths = sorted({one.shape[-1] for one in found})
         if len(widths) != 1:
             raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
         return np.asarray(np.concatenate(found), np.float32)
 
-    def head_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+    def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each head's part of the projection, (layers, H, N) float32."""
-        norms = []
-        for layer, context in zip(layers, self.tensor("context", piece, layers), strict=True):
+        norms, heads = [], self._model.heads
+        for layer, context in zip(layers, self.tensor("context", layers), strict=True):
             weight = linear_weight(self._model.graph, self._model.anatomy.blocks[layer].projection)
-            split = context.reshape(len(context), self.heads, -1).transpose(1, 0, 2)
-            norms.append(np.linalg.norm(split @ weight.reshape(self.heads, -1, weight.shape[1]), axis=-1))
+            split = context.reshape(len(context), heads, -1).transpose(1, 0, 2)
+            norms.append(np.linalg.norm(split @ weight.reshape(heads, -1, weight.shape[1]), axis=-1))
         return np.asarray(norms, np.float32)
 
-    def _feeds(self, piece: int) -> dict[str, npt.NDArray[Any]]:
-        return self._model.feeds([self._parts[piece].values], self._language, textnorm=self._textnorm)
-
-    def _run(self, piece: int, layers: Sequence[int]) -> tuple[FloatArray, dict[int, FloatArray]]:
-        """Run one piece; return its logits (N, V) and the attention (H, N, N) of each layer."""
+    def _run(self, layers: Sequence[int]) -> tuple[FloatArray, dict[int, FloatArray]]:
+        """Run the piece; return its logits (N, V) and the attention (H, N, N) of each layer."""
         names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
-        logits, *attention = self._model.run(self._feeds(piece), [self._model.layout.logits, *names])
+        logits, *attention = self._model.run(self._feeds, [self._model.layout.logits, *names])
         return logits[0], {layer: np.asarray(one[0], np.float32) for layer, one in zip(layers, attention, strict=True)}
-
-
-TENSORS = {
-    "input": lambda block: block.input,
-    "value": lambda block: block.value,
-    "context": lambda block: block.context,
-    "projection": lambda block: block.projection.output,
-    "memory": lambda block: block.memory,
-    "attended": lambda block: block.attended,
-    "middle": lambda block: block.middle,
-    "output": lambda block: block.output,
-}
-"""What ``Trace.tensor`` can return, by name; see ``voxray.graph.anatomy.Block``."""
 
 
 def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:

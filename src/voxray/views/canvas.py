@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import threading
 import unicodedata
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from voxray.storage import whole_file
 from voxray.types import OptionError, OutputError
 
 if TYPE_CHECKING:
@@ -477,11 +477,5 @@ def _write_whole(figure: Figure, target: Path, style: Style) -> None:
         "svg": {"metadata": {"Date": None}},
         "pdf": {"metadata": {"CreationDate": None}},
     }
-    fresh = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.{ending}")
-    try:
-        with fresh.open("xb") as stream, drawing(style):
-            figure.savefig(stream, format=ending, dpi=style.dpi, facecolor=figure.get_facecolor(), **choices[ending])
-        fresh.replace(target)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
+    with whole_file(target) as stream, drawing(style):
+        figure.savefig(stream, format=ending, dpi=style.dpi, facecolor=figure.get_facecolor(), **choices[ending])

@@ -16,7 +16,7 @@ import voxray
 from voxray.frontend import features
 from voxray.graph.graph import Graph
 from voxray.models import families, model_files, open_model, sensevoice
-from voxray.models.sensevoice import TENSORS, recognise
+from voxray.models.sensevoice import recognise
 from voxray.types import Features, ModelError, OptionError
 from voxray.vad import voice_segments
 
@@ -178,13 +178,13 @@ def test_chosen_layers_come_from_the_pass_and_the_others_on_request(
     assert runs == []
     np.testing.assert_array_equal(trace.self_attention([4, 0, 1]).values, whole[[4, 0, 1]])
     assert [names[1:] for names in runs] == [[funasr_model.anatomy.blocks[0].probabilities]]
-    with pytest.raises(OptionError, match="layer 5 does not exist: this model has 5 layers, 0 to 4"):
+    with pytest.raises(OptionError, match="layer 5 does not exist: there are 5 layers, 0 to 4"):
         funasr_model.trace(sound, layers=[5])
 
 
 def test_the_parts_of_a_layer_add_up(funasr_model: Any, sound: Any) -> None:
     trace = funasr_model.trace(sound)
-    get = {name: trace.tensor(name, layers=[1, 2, 3, 4]).values for name in TENSORS}
+    get = {name: trace.tensor(name, layers=[1, 2, 3, 4]).values for name in funasr_model.anatomy.blocks[1].tensors}
     assert np.abs(get["projection"] + get["memory"] - get["attended"]).max() <= 1e-5
     assert np.abs(get["input"] + get["attended"] - get["middle"]).max() <= 1e-5
     assert np.abs(get["output"][0] - get["input"][1]).max() == 0  # layer 2 takes what layer 1 gives
@@ -206,9 +206,9 @@ def test_tensors_of_different_widths_do_not_mix(funasr_model: Any, sound: Any) -
 @pytest.mark.parametrize(
     ("layers", "heads", "message"),
     [
-        ([5], None, "layer 5 does not exist: this model has 5 layers, 0 to 4"),
+        ([5], None, "layer 5 does not exist: there are 5 layers, 0 to 4"),
         ([-6], None, "layer -1 does not exist|layer -6 does not exist"),
-        (None, [4], "head 4 does not exist: this model has 4 heads, 0 to 3"),
+        (None, [4], "head 4 does not exist: there are 4 heads, 0 to 3"),
         ([0], [0, 99], "head 99 does not exist"),
     ],
 )

@@ -1,0 +1,178 @@
+"""Traces on disk: one zip file of arrays and JSON, without pickle.
+
+``meta.json`` says everything but the arrays; ``samples``, ``features-I``, ``logits-I`` and ``attention-I-L`` are npy files, for
+piece I and layer L.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voxray.storage import whole_file
+from voxray.trace import Trace
+from voxray.types import (
+    Alternative,
+    Audio,
+    Features,
+    FloatArray,
+    ModelInfo,
+    OutputError,
+    Piece,
+    Tag,
+    Token,
+    TraceError,
+    Transcript,
+    VoxrayError,
+    Word,
+    plain,
+)
+
+FORMAT = 1
+
+
+def write_trace(trace: Trace, path: Path, layers: Sequence[int]) -> Path:
+    """Write a trace to one file.
+
+    Args:
+        trace: what to write.
+        path: where; an older file is replaced only when the new one is whole.
+        layers: whose attention to store.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: when the file cannot be written.
+    """
+    meta = {
+        "format": FORMAT,
+        "sample_rate": trace.audio.sample_rate,
+        "blank": trace.blank,
+        "logits_are_log_probs": trace.logits_are_log_probs,
+        "layers": trace.layers,
+        "heads": trace.heads,
+        "stored": list(layers),
+        "features": [{"hop": one.hop, "start": one.start} for one in trace.features],
+        "trace": trace.provenance() | plain(trace.transcript),
+    }
+    try:
+        with whole_file(path) as stream, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            archive.writestr("meta.json", json.dumps(meta))
+            _write_array(archive, "samples", trace.audio.samples)
+            for index, (features, evidence) in enumerate(zip(trace.features, trace.evidence, strict=True)):
+                _write_array(archive, f"features-{index}", features.values)
+                _write_array(archive, f"logits-{index}", evidence.logits())
+                attention = evidence.attention(layers) if layers else ()
+                for layer, weights in zip(layers, attention, strict=True):
+                    _write_array(archive, f"attention-{index}-{layer}", weights)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
+    return path
+
+
+class _StoredEvidence:
+    """Logits and attention of one piece in a trace file, read when they are asked for."""
+
+    def __init__(self, path: Path, piece: int, stored: Sequence[int]) -> None:
+        self._path, self._piece, self._stored = path, piece, stored
+
+    def logits(self) -> FloatArray:
+        return self._read(f"logits-{self._piece}")
+
+    def attention(self, layers: Sequence[int]) -> FloatArray:
+        missing = [layer for layer in layers if layer not in self._stored]
+        if missing:
+            raise TraceError(
+                f"{self._path} holds no attention of layer {missing[0]}; save the trace with it, or load it with model=..."
+            )
+        return np.stack([self._read(f"attention-{self._piece}-{layer}") for layer in layers])
+
+    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
+
+    def head_norms(self, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        raise TraceError(f"{self._path} holds no head norms; load the trace with model=... to have them computed again")
+
+    def _read(self, name: str) -> FloatArray:
+        with _opened(self._path) as archive:
+            return _read_array(archive, name)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace that ``write_trace`` wrote.
+
+    Args:
+        path: the file; logits and attention are read from it when they are asked for.
+
+    Raises:
+        TraceError: when the file is missing, damaged, or not a trace.
+    """
+    with _opened(path) as archive:
+        meta = json.loads(archive.read("meta.json"))
+        if meta["format"] != FORMAT:
+            raise TraceError(f"{path} has the trace format {meta['format']}, {FORMAT} was expected; update Voxray")
+        told = meta["trace"]
+        parts = [_read_array(archive, f"features-{index}") for index in range(len(meta["features"]))]
+        return Trace(
+            audio=Audio(_read_array(archive, "samples"), meta["sample_rate"], told["audio"]),
+            features=tuple(Features(part, **place) for part, place in zip(parts, meta["features"], strict=True)),
+            transcript=_transcript(told),
+            model=ModelInfo(**told["model"]),
+            language=told["language"],
+            textnorm=told["textnorm"],
+            blank=meta["blank"],
+            layers=meta["layers"],
+            heads=meta["heads"],
+            evidence=tuple(_StoredEvidence(path, index, meta["stored"]) for index in range(len(parts))),
+            logits_are_log_probs=meta["logits_are_log_probs"],
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a trace file for reading and tell in one line what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except VoxrayError:
+        raise
+    except OSError as error:
+        raise TraceError(f"cannot read {path}: {error.strerror or error}; give a file that Trace.save wrote") from error
+    except Exception as error:  # a damaged or foreign file fails anywhere: in its zip, its JSON, its arrays
+        raise TraceError(f"{path} is no whole trace ({error!r}); give a file that Trace.save wrote") from error
+
+
+def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+        np.save(file, array, allow_pickle=False)
+
+
+def _read_array(archive: zipfile.ZipFile, name: str) -> npt.NDArray[Any]:
+    return np.asarray(np.load(io.BytesIO(archive.read(f"{name}.npy")), allow_pickle=False))
+
+
+def _transcript(told: dict[str, Any]) -> Transcript:
+    """Return the transcript of a trace's JSON."""
+    tokens = [
+        Token(**{**one, "rows": tuple(one["rows"]), "alternatives": tuple(Alternative(**a) for a in one["alternatives"])})
+        for one in told["tokens"]
+    ]
+    return Transcript(
+        text=told["text"],
+        rich_text=told["rich_text"],
+        raw_text=told["raw_text"],
+        tokens=tuple(tokens),
+        words=tuple(Word(**{**one, "tokens": tuple(one["tokens"])}) for one in told["words"]),
+        tags=tuple(Tag(**one) for one in told["tags"]),
+        pieces=tuple(Piece(**{**one, "rows": tuple(one["rows"]), "tokens": tuple(one["tokens"])}) for one in told["pieces"]),
+        duration=told["duration"],
+    )
