@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -38,6 +39,7 @@ RULES: dict[str, set[str]] = {
     "demo": {"trace"},
     "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
     "cli": {"__init__"},
+    "__main__": {"cli"},
     "__init__": BASE | {"api", "attention", "demo", "plot", "trace"},
 }
 ONNX_ROOMS = {"graph"}
@@ -141,6 +143,19 @@ def test_importing_is_light(statement: str) -> None:
     code = f"{statement}\nimport sys\nprint([name for name in {heavy!r} if name in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_importing_and_helping_is_quick() -> None:
+    def fastest(*command: str) -> float:
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *command], capture_output=True, check=True)
+            times.append(time.perf_counter() - started)
+        return min(times)
+
+    assert fastest("-c", "import voxray") <= 0.3
+    assert fastest("-m", "voxray", "--help") <= 0.6
 
 
 def test_no_machine_path_is_committed() -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voxray import plot
-    from voxray.api import draw_attention, load_audio, load_model, load_trace
+    from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
     from voxray.trace import Trace
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         AnatomyError,
         Audio,
         AudioError,
+        AudioInfo,
         Features,
         ModelError,
         OptionError,
@@ -46,9 +47,9 @@ _HOMES = {
     "load_audio": "voxray.api", "load_model": "voxray.api", "load_trace": "voxray.api", "plot": "voxray.plot",
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
-    "draw_attention": "voxray.api",
+    "draw_attention": "voxray.api", "probe_audio": "voxray.api",
     **dict.fromkeys(
-        ("AnatomyError", "Audio", "AudioError", "Features", "ModelError", "OptionError", "OutputError", "Tag", "Token",
+        ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "ModelError", "OptionError", "OutputError", "Tag", "Token",
          "TraceError", "Transcript", "VoxrayError", "Word"),
         "voxray.types",
     ),
@@ -59,6 +60,7 @@ __all__ = [
     "AttentionView",
     "Audio",
     "AudioError",
+    "AudioInfo",
     "DemoClip",
     "Features",
     "ModelError",
@@ -78,6 +80,7 @@ __all__ = [
     "load_model",
     "load_trace",
     "plot",
+    "probe_audio",
     "word_start_errors",
 ]
 
@@ -93,4 +96,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

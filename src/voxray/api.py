@@ -6,14 +6,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voxray.audio import load_audio
+from voxray.audio import load_audio, probe_audio
 from voxray.trace import Trace
 from voxray.tracefile import read_trace
 from voxray.types import TraceError
 
-__all__ = ["draw_attention", "load_audio", "load_model", "load_trace"]
+if TYPE_CHECKING:
+    from voxray.models import Recogniser
+
+__all__ = ["draw_attention", "load_audio", "load_model", "load_trace", "probe_audio"]
 
 
 def load_model(
@@ -21,7 +24,7 @@ def load_model(
     *,
     threads: int | None = None,
     providers: Sequence[str] = ("CPUExecutionProvider",),
-) -> Any:
+) -> Recogniser:
     """Open a recogniser and let it prove that its attention can be read.
 
     Args:
@@ -43,7 +46,7 @@ def load_model(
     return open_model(BUNDLED if source is None else Path(source), RunOptions(threads, tuple(providers)))
 
 
-def load_trace(path: str | os.PathLike[str], model: Any = None) -> Trace:
+def load_trace(path: str | os.PathLike[str], model: Recogniser | None = None) -> Trace:
     """Read a trace that ``Trace.save`` wrote.
 
     Args:
@@ -62,7 +65,7 @@ def load_trace(path: str | os.PathLike[str], model: Any = None) -> Trace:
 
 
 def draw_attention(
-    source: Any, path: str | os.PathLike[str], *, model: Any = None, language: str = "auto", **options: Any
+    source: Any, path: str | os.PathLike[str], *, model: Recogniser | None = None, language: str = "auto", **options: Any
 ) -> Trace:
     """Go from a sound to a picture of its attention in one call.
 
@@ -81,6 +84,6 @@ def draw_attention(
     """
     from voxray import plot
 
-    trace: Trace = (model or load_model()).trace(source, language)
+    trace = (model or load_model()).trace(source, language)
     plot.attention(trace, path=path, **options)
     return trace

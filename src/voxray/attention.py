@@ -6,7 +6,7 @@ could look, not what decided: see the documentation for how often that is the ri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -35,7 +35,7 @@ class AttentionView:
             add to the layer's output.
         normalise: ``none``; ``minmax`` maps the whole picture to 0..1; ``row_sum`` makes each row sum to 1; ``row_max`` makes each
             row's largest weight 1.
-        smooth: width in seconds of a moving average over time; 0 for none.
+        smooth: width in seconds of a moving average over time, taken to the nearest odd number of frames; 0 for none.
         tags: whether the four tags get rows too.
     """
 
@@ -89,13 +89,15 @@ def attention_map(trace: Trace, view: AttentionView | None = None) -> xr.DataArr
         merged = combine_heads(weights.values, view.aggregate)
     else:
         merged = weights.values[:, 0]
-    frames = round(view.smooth / trace.features[0].hop) if trace.features else 0
-    scores = normalise(smooth(merged.mean(axis=0), frames), view.normalise)
+    hop = trace.features[0].hop if trace.features else 1.0
+    reach = int(min(view.smooth / hop + 0.5, merged.shape[-1] * 2)) // 2
+    done = replace(view, smooth=(2 * reach + 1) * hop if reach else 0.0)  # what the picture says is what was done
+    scores = normalise(smooth(merged.mean(axis=0), 2 * reach), view.normalise)
     unit = "attention weight" if view.normalise in ("none", "row_sum") else "attention, scaled to 0..1"
     together = together.copy(data=scores)
     together.attrs |= {
         "title": f"Attention of {trace.audio.name}",
-        "provenance": f"{view} · {weights.attrs['model']} · rows: CTC occupancy · a view, not an explanation",
+        "provenance": f"{done} · {weights.attrs['model']} · rows: CTC occupancy · a view, not an explanation",
         "unit": unit,
     }
     together.coords["prompt_mass"] = ("token", weights["prompt_mass"].values.mean(axis=(0, 1)))
@@ -112,7 +114,7 @@ def combine_heads(weights: FloatArray, aggregate: Aggregate) -> FloatArray:
     Returns:
         (L, U, T) float32, rows that sum to 1.
 
-    **Source:** entropy weighting as in LEAF-X (arXiv 2606.14647), temperature 0.5 nat.
+    **Source:** weighting heads by entropy: LEAF-X (arXiv 2606.14647); the temperature of 0.5 nat is our choice.
     """
     if aggregate == "first":
         return weights[:, 0]
@@ -157,7 +159,7 @@ def normalise(weights: FloatArray, how: Normalise) -> FloatArray:
     if how == "none":
         return weights
     if how == "minmax":
-        low, span = weights.min(initial=0.0 if not weights.size else np.inf), np.ptp(weights) if weights.size else 0.0
-        return np.zeros_like(weights) if span == 0 else np.asarray((weights - low) / span, np.float32)
+        low, high = (float(one) for one in (weights.min(), weights.max())) if weights.size else (0.0, 0.0)
+        return np.asarray((weights - low) / (high - low), np.float32) if high > low else np.zeros_like(weights)
     scale = weights.sum(axis=-1, keepdims=True) if how == "row_sum" else weights.max(axis=-1, keepdims=True, initial=0.0)
     return np.asarray(np.divide(weights, scale, out=np.zeros_like(weights), where=scale > 0), np.float32)

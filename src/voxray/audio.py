@@ -93,7 +93,8 @@ def load_audio(
 
     Args:
         source: a path, the bytes of a file, a file object in binary mode, an ``Audio`` (returned as it is when its rate
-            fits), or an array: (S,) or (S, C) of uint8, int16, int32, float32 or float64, integers at their full scale.
+            fits and it holds finite samples), or an array: (S,) or (S, C) of uint8, int16, int32, float32 or float64, integers
+            at their full scale.
         sample_rate: wanted rate in Hz.
         source_rate: rate of an array in Hz, 16000 unless told; files and ``Audio`` say their own.
         name: for titles and messages; the file's name unless told.
@@ -117,9 +118,9 @@ def load_audio(
             raise OptionError(f"{option} must be a positive number of Hz, got {rate}")
     if source_rate is not None and not isinstance(source, np.ndarray):
         raise OptionError("source_rate is for arrays only: files and Audio know their own rate; leave it out")
-    if isinstance(source, Audio) and source.sample_rate == sample_rate:
-        return source
     if isinstance(source, Audio):
+        if (source.sample_rate, source.name) == (sample_rate, name or source.name) and _is_sound(source.samples):
+            return source
         label, sound = name or source.name, _array_sound(source.samples, source.sample_rate)
         return Audio(_render(sound, label, sample_rate), sample_rate, label)
     if isinstance(source, np.ndarray):
@@ -336,6 +337,10 @@ def _av_blocks(container: Any, track: Any, rate: int) -> Iterator[FloatArray]:
             yield _scaled(values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels))
     except av.FFmpegError as error:
         raise _DamageError(error.strerror) from error
+
+
+def _is_sound(samples: FloatArray) -> bool:
+    return len(samples) > 0 and bool(np.isfinite(samples).all())
 
 
 def _array_sound(array: npt.NDArray[Any], rate: int) -> _Sound:

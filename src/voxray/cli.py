@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -23,6 +25,9 @@ Command = Callable[..., Any]
 
 def main() -> None:
     """Run the command line; anything that the user can mend ends as one line and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that lacks Hanzi shows their codes, a pipe gets UTF-8
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
     try:
         status = cli.main(prog_name="voxray", standalone_mode=False)
     except click.exceptions.Abort:
@@ -37,9 +42,10 @@ def main() -> None:
     except voxray.VoxrayError as error:
         complain(error)
         sys.exit(BAD_INPUT)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more can be told to a closed pipe
-        sys.exit(0)
+    except OSError as error:
+        complain(f"the output cannot be written: {error.strerror}; choose another place")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered has nowhere to go
+        sys.exit(BAD_INPUT)
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -51,7 +57,7 @@ def complain(error: Exception | str) -> None:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(voxray.__version__, prog_name="voxray")
 def cli() -> None:
-    r"""X-ray glasses for speech recognition: which part of the sound caused each decision?
+    """X-ray glasses for speech recognition: which part of the sound caused each decision?
 
     \b
     voxray demo                                 the whole of it on bundled clips
@@ -62,15 +68,28 @@ def cli() -> None:
     """
 
 
+def _languages(_context: click.Context, _parameter: click.Parameter, typed: str) -> list[str]:
+    return [name for name in ("auto", "zh", "yue", "en", "ja", "ko", "nospeech") if name.startswith(typed)]
+
+
 def recognising(command: Command) -> Command:
     """Add the options of every command that recognises sound."""
     for option in (
         click.option("--allow-truncated", is_flag=True, help="Take what is there of a sound file that was cut off."),
         click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores."),
         click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits."),
-        click.option("-l", "--language", default="auto", show_default=True, help="auto, zh, yue, en, ja, ko or nospeech."),
-        click.option("-m", "--model", metavar="PATH", help="An .onnx file or its folder; default: the bundled model."),
-        click.argument("sources", nargs=-1, required=True, metavar="FILES..."),
+        click.option(
+            "-l",
+            "--language",
+            default="auto",
+            show_default=True,
+            shell_complete=_languages,
+            help="auto, zh, yue, en, ja, ko or nospeech.",
+        ),
+        click.option(
+            "-m", "--model", type=click.Path(), metavar="PATH", help="An .onnx file or its folder; default: the bundled model."
+        ),
+        click.argument("sources", nargs=-1, required=True, type=click.Path(allow_dash=True), metavar="FILES..."),
     ):
         command = option(command)
     return command
@@ -119,27 +138,28 @@ def _option_type(hint: Any) -> dict[str, Any]:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file.")
 def transcribe(sources: Sequence[str], style: str, words: bool, as_json: bool, **how: Any) -> int:  # noqa: FBT001
     """Print the text of sound files."""
+    if words and as_json:
+        raise click.UsageError("--words and --json exclude each other; the JSON holds the words.")
     model = voxray.load_model(how["model"], threads=how["threads"])
     several = len(expand(sources)) > 1
 
-    def one(source: str, progress: Any) -> None:
+    def one(source: str, progress: Any) -> Callable[[], None]:
         result = model.transcribe(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
+        name = f"{source}\t" if several else ""
         if as_json:
-            click.echo(json.dumps({"audio": source} | result.to_dict(), ensure_ascii=False))
+            lines = [json.dumps({"audio": source} | result.to_dict(), ensure_ascii=False)]
         elif words:
-            name = f"{source}\t" if several else ""
-            lines = (f"{name}{w.start:.3f}\t{w.end:.3f}\t{w.confidence:.3f}\t{w.text}\n" for w in result.words)
-            click.echo("".join(lines), nl=False)
+            lines = [f"{name}{w.start:.3f}\t{w.end:.3f}\t{w.confidence:.3f}\t{w.text}" for w in result.words]
         else:
-            text = {"plain": result.text, "rich": result.rich_text, "raw": result.raw_text}[style]
-            click.echo(f"{source}\t{text}" if several else text)
+            lines = [name + {"plain": result.text, "rich": result.rich_text, "raw": result.raw_text}[style]]
+        return lambda: click.echo("".join(f"{line}\n" for line in lines), nl=False)
 
     return each(sources, one)
 
 
 @cli.command()
 @recognising
-@click.option("--save", "folder", metavar="FOLDER", help="Keep each trace as NAME.trace.")
+@click.option("--save", "folder", type=click.Path(), metavar="FOLDER", help="Keep each trace as NAME.trace.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file.")
 def trace(sources: Sequence[str], folder: str | None, as_json: bool, **how: Any) -> int:  # noqa: FBT001
     """Show tokens and tags in detail.
@@ -147,16 +167,16 @@ def trace(sources: Sequence[str], folder: str | None, as_json: bool, **how: Any)
     Times, probabilities and what else was likely at each emission.
     """
     out = None if folder is None else prepared(folder)
+    names = distinct_names(expand(sources))
     model = voxray.load_model(how["model"], threads=how["threads"])
 
-    def one(source: str, progress: Any) -> None:
+    def one(source: str, progress: Any) -> Callable[[], None]:
         found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)
         if out is not None:
-            found.save(out / f"{Path(source).stem}.trace")
+            found.save(out / f"{names[source]}.trace")
         if as_json:
-            click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
-        else:
-            print_trace(found)
+            return lambda: click.echo(json.dumps(found.to_dict(), ensure_ascii=False))
+        return lambda: print_trace(found)
 
     return each(sources, one)
 
@@ -180,23 +200,26 @@ def attention(sources: Sequence[str], kinds: Sequence[str], word: int | None, fo
     Attention shows where the model could look. It is a view, not an explanation.
     """
     out = prepared(folder)
+    names = distinct_names(expand(sources))
     model = voxray.load_model(how["model"], threads=how["threads"])
     view = voxray.AttentionView(**{one.name: how[one.name] for one in fields(voxray.AttentionView)})
     style = {"theme": how["theme"], "dpi": how["dpi"]}
     wanted = KINDS if "all" in kinds else tuple(dict.fromkeys(kinds))
     layers = None if view.layer is None or "heads" in wanted else [view.layer]
+    if view.head is not None and not -model.heads <= view.head < model.heads:
+        raise voxray.OptionError(f"head {view.head} does not exist: there are {model.heads} heads, 0 to {model.heads - 1}")
 
-    def one(source: str, progress: Any) -> None:
+    def one(source: str, progress: Any) -> Callable[[], None]:
         found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], layers=layers, progress=progress)
-        click.echo(found.text, err=True)
         parts = [found.piece(index) for index in range(len(found.pieces))]
+        paths = []
         for kind in wanted:
             # Tags belong to pieces, and one picture shows them all over time; everything else is drawn piece by piece.
             for index, part in enumerate([found] if kind == "tags" else parts):
                 number = f"-{index:03d}" if len(parts) > 1 and kind != "tags" else ""
-                path = out / f"{Path(source).stem}{number}-{kind}.{how['ending']}"
-                draw(part, kind, path, view, word, style)
-                click.echo(str(path))
+                paths.append(out / f"{names[source]}{number}-{kind}.{how['ending']}")
+                draw(part, kind, paths[-1], view, word, style)
+        return lambda: click.echo("".join(f"{path}\n" for path in paths), nl=False)
 
     return each(sources, one)
 
@@ -212,7 +235,7 @@ def draw(trace: voxray.Trace, kind: str, path: Path, view: Any, word: int | None
 
 
 @cli.command()
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=click.Path())
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def inspect(model: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Show what a model file is made of.
@@ -265,8 +288,12 @@ def completion(shell: str) -> None:
 
 
 def sound(source: str, how: Mapping[str, Any]) -> voxray.Audio:
-    """Read a sound file as the options say."""
-    return voxray.load_audio(source, allow_truncated=how["allow_truncated"])
+    """Read a sound file, or standard input for ``-``, as the options say."""
+    try:
+        given: Any = io.BytesIO(sys.stdin.buffer.read()) if source == "-" else source
+        return voxray.load_audio(given, name="standard input" if source == "-" else None, allow_truncated=how["allow_truncated"])
+    except voxray.AudioError as error:
+        raise voxray.AudioError(str(error).replace("allow_truncated=True", "--allow-truncated")) from error
 
 
 def expand(sources: Iterable[str]) -> list[str]:
@@ -275,31 +302,49 @@ def expand(sources: Iterable[str]) -> list[str]:
     for source in sources:
         fitting = [] if Path(source).exists() else sorted(glob.glob(source, recursive=True))  # noqa: PTH207 - a pattern may be absolute
         found += fitting or [source]
-    return found
+    return list(dict.fromkeys(found))
 
 
-def each(sources: Sequence[str], work: Callable[[str, Any], None]) -> int:
-    """Do the work for every file; a bad one is named and the others go on. Returns the exit code."""
+def distinct_names(files: Sequence[str]) -> dict[str, str]:
+    """Return a name for the results of each file: its own, with its ending and folders where others have the same."""
+    forms: tuple[Callable[[Path], str], ...] = (
+        lambda path: path.stem,
+        lambda path: path.name,
+        lambda path: "-".join(path.resolve().parts[1:]),
+    )
+    names = [[form(Path(file)) for file in files] for form in forms]
+    unique = [dict(zip(files, column, strict=True)) for column in names if len(set(column)) == len(set(files))]
+    return unique[0] if unique else dict(zip(files, names[-1], strict=True))
+
+
+def each(sources: Sequence[str], work: Callable[[str, Any], Callable[[], None]]) -> int:
+    """Do the work for every file and print what it returns; a bad file is named and the others go on. Returns the exit code."""
     files = expand(sources)
     failed = 0
-    with progress_bars(len(files)) as step:
+    with progress_bars(len(files)) as (step, hidden):
         for source in files:
             try:
                 with step(source) as progress:
-                    work(source, progress)
+                    tell = work(source, progress)
             except voxray.VoxrayError as error:
-                complain(error)
+                tell = partial(complain, error)
                 failed += 1
+            with hidden():
+                tell()
     if failed and len(files) > 1:
         click.echo(f"voxray: {failed} of {len(files)} files failed", err=True)
     return BAD_INPUT if failed else 0
 
 
 @contextmanager
-def progress_bars(files: int) -> Iterator[Any]:
-    """Show the progress over files and within a long one, on a terminal only."""
+def progress_bars(files: int) -> Iterator[tuple[Any, Any]]:
+    """Show the progress over files and within a long one, on a terminal only.
+
+    Yields two context managers: one for the work on a file, which gives what to report progress to, and one that takes the bars
+    away while something is printed.
+    """
     if not sys.stderr.isatty():
-        yield _silent
+        yield no_bars, nullcontext
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -316,16 +361,24 @@ def progress_bars(files: int) -> Iterator[Any]:
         @contextmanager
         def step(source: str) -> Iterator[Any]:
             task = bars.add_task(Path(source).name, total=1, visible=False)
-            yield lambda done, total: bars.update(task, completed=done, total=total, visible=total > 1)
-            bars.remove_task(task)
-            bars.advance(overall)
+            try:
+                yield lambda done, total: bars.update(task, completed=done, total=total, visible=total > 1)
+            finally:
+                bars.remove_task(task)
+                bars.advance(overall)
 
-        yield step
+        @contextmanager
+        def hidden() -> Iterator[None]:
+            bars.stop()
+            yield
+            bars.start()
+
+        yield step, hidden
 
 
-@contextmanager
-def _silent(_source: str) -> Iterator[None]:
-    yield None
+def no_bars(_source: str) -> Any:
+    """Return a context that does nothing: no terminal, no bars."""
+    return nullcontext()
 
 
 def prepared(folder: str) -> Path:
@@ -366,10 +419,13 @@ def show(*tables: Any) -> None:
 
 def print_trace(trace: voxray.Trace) -> None:
     """Print one trace for people."""
-    tags = table(f"{trace.audio.name} · {trace.rich_text or '(no words)'}", "tag", "label", ">p", "others", ">mass")
+    title = trace.rich_text if len(trace.rich_text) <= 60 else f"{trace.rich_text[:59]}…"
+    tags = table(f"{trace.audio.name} · {title or '(no words)'}", ">from s", ">to s", "tag", "label", ">p", "others", ">mass")
+    tags.caption = "p: among the labels of its kind; mass: of the whole vocabulary, what goes to that kind"
     for tag in trace.tags:
         others = "  ".join(f"{name} {p:.3f}" for name, p in list(tag.probabilities.items())[1:4])
-        tags.add_row(tag.kind, tag.label, f"{tag.probability:.3f}", others, f"{tag.mass:.3f}")
+        span = (f"{tag.start:.2f}", f"{tag.end:.2f}")
+        tags.add_row(*span, tag.kind, tag.label, f"{tag.probability:.3f}", others, f"{tag.mass:.3f}")
     tokens = table("", ">#", "token", ">start s", ">end s", ">p", "instead")
     for index, token in enumerate(trace.tokens):
         instead = [one for one in token.alternatives if one.id != token.id][:3]
@@ -393,6 +449,7 @@ def printed(token: Any, trace: voxray.Trace) -> str:
 def print_anatomy(told: dict[str, Any]) -> None:
     """Print what a model is made of."""
     facts = table(f"{told['name']}", "", "")
+    facts.show_header = False
     for name in (
         "family",
         "layout",
@@ -408,7 +465,7 @@ def print_anatomy(told: dict[str, Any]) -> None:
         value = told[name]
         facts.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
     facts.add_row("logits, probed against plain", f"{told['logit_difference']:.1e} largest difference")
-    layers = table("", ">layer", "module", ">in", ">out", ">heads", ">memory taps", ">feed-forward", "residual", ">rebuild error")
+    layers = table("", ">#", "module", ">in", ">out", ">heads", ">taps", ">ffn", "residual", ">rebuilt to")
     for one in told["blocks"]:
         layers.add_row(
             str(one["index"]), one["label"], str(one["width_in"]), str(one["width"]), str(told["heads"]), str(one["taps"]),

@@ -32,6 +32,7 @@ from voxray.types import (
     Word,
     choose,
     plain,
+    shortened,
 )
 from voxray.vocabulary import strip_tags
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 LARGEST_ARRAY = 2 << 30  # bytes; a larger labelled array is refused with the way to a smaller one
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """What one recognition left.
 
@@ -70,6 +71,12 @@ class Trace:
     heads: int
     evidence: tuple[Evidence, ...]
     logits_are_log_probs: bool = False
+
+    def __repr__(self) -> str:
+        count = f"{len(self.tokens)} tokens, {len(self.words)} words, pieces: {len(self.pieces)}"
+        return (
+            f"Trace({self.audio.name!r}, {self.audio.duration:.2f} s, {shortened(self.text)!r}, {count}, model {self.model.name!r})"
+        )
 
     @property
     def text(self) -> str:
@@ -227,7 +234,7 @@ class Trace:
             weights[:, :, rows, columns], mass[:, :, rows] = self._mix(index, layers, heads, with_tags=tags)
             row, column = rows.stop, columns.stop
         every = [target for part in targets for target in part]
-        return xr.DataArray(
+        result: xr.DataArray = xr.DataArray(
             weights,
             dims=("layer", "head", "token", "frame"),
             coords={
@@ -243,7 +250,8 @@ class Trace:
             },
             name="token_attention",
             attrs=self._attributes("attention weight") | {"rows": "CTC occupancy of each token"},
-        )
+        ).set_xindex("time")
+        return result
 
     def occupancy(self, piece: int = 0) -> FloatArray:
         """Return the probability that a frame emits a token, given the text, (U, T) float32, for one piece.

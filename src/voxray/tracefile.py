@@ -148,7 +148,7 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     except OSError as error:
         raise TraceError(f"cannot read {path}: {error.strerror or error}; give a file that Trace.save wrote") from error
     except Exception as error:  # a damaged or foreign file fails anywhere: in its zip, its JSON, its arrays
-        raise TraceError(f"{path} is no whole trace ({error!r}); give a file that Trace.save wrote") from error
+        raise TraceError(f"{path} is no whole trace ({error}); give a file that Trace.save wrote") from error
 
 
 def _write_array(archive: zipfile.ZipFile, name: str, array: npt.NDArray[Any]) -> None:

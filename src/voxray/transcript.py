@@ -152,7 +152,7 @@ def join(readings: Sequence[Reading], duration: float) -> Transcript:
     texts = [strip_tags("".join(token.text for token in one.tokens)).strip() for one in readings]
     return Transcript(
         text=" ".join(filter(None, texts)),
-        rich_text=rich_text(raw),
+        rich_text=" ".join(filter(None, (rich_text(one.raw_text) for one in readings))),
         raw_text=raw,
         tokens=tuple(tokens),
         words=tuple(words),

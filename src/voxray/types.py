@@ -79,8 +79,12 @@ def choose(wanted: Sequence[int] | None, count: int, what: str) -> list[int]:
         what: what they number, for the message.
 
     Raises:
-        OptionError: when one does not exist, or none was chosen.
+        OptionError: when one does not exist, is no number, or none was chosen.
     """
+    if isinstance(wanted, (int, str)):
+        raise OptionError(f"{what}s are chosen by a list, got {wanted!r}; give a list such as [0]")
+    if wanted is not None and not all(isinstance(one, (int, np.integer)) for one in wanted):
+        raise OptionError(f"{what}s are chosen by whole numbers, got {wanted!r}; give a list such as [0]")
     indices = list(range(count)) if wanted is None else [int(one) for one in wanted]
     if not indices:
         raise OptionError(f"no {what} was chosen; give at least one, or None for all")
@@ -88,6 +92,11 @@ def choose(wanted: Sequence[int] | None, count: int, what: str) -> list[int]:
     if wrong:
         raise OptionError(f"{what} {wrong[0]} does not exist: there are {count} {what}s" + (f", 0 to {count - 1}" if count else ""))
     return [one % count for one in indices]
+
+
+def shortened(text: str, longest: int = 40) -> str:
+    """Return a text cut to a length, with a sign that it was cut."""
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def plain(value: Any) -> Any:
@@ -281,7 +290,7 @@ class Piece:
     raw_text: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Transcript:
     """What was recognised.
 
@@ -304,6 +313,9 @@ class Transcript:
     tags: tuple[Tag, ...]
     pieces: tuple[Piece, ...]
     duration: float
+
+    def __repr__(self) -> str:
+        return f"Transcript({shortened(self.text)!r}, {len(self.tokens)} tokens, {len(self.words)} words, {self.duration:.2f} s)"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it, with the confidence of tokens and words."""

@@ -133,7 +133,7 @@ def test_join_numbers_rows_tokens_and_words_through() -> None:
     told = join(readings, 6.15)
     assert told.text == "我好， night sun"
     assert told.raw_text == "<|zh|><|HAPPY|> 我好，<|nospeech|><|Event_UNK|><|en|><|SAD|><|BGM|> night<|BGM|> sun"
-    assert told.rich_text == "我好，❓😊🎼night sun😔"
+    assert told.rich_text == "我好，😊 ❓ 🎼night sun😔"
     assert [piece.rows for piece in told.pieces] == [(0, 24), (24, 48), (48, 72)]
     assert [piece.tokens for piece in told.pieces] == [(0, 4), (4, 4), (4, 8)]
     assert [(piece.start, piece.end, piece.prompts) for piece in told.pieces] == [(0.0, 1.2, 4), (3.0, 4.2, 4), (5.0, 6.15, 4)]

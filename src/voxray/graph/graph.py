@@ -60,6 +60,16 @@ class Graph:
             counts[node.op_type] += 1
         return dict(counts)
 
+    @cached_property
+    def files(self) -> tuple[Path, ...]:
+        """The model's file, then those that hold its external data."""
+        import onnx
+
+        external = (one for one in self.model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL)
+        places = {entry.value for tensor in external for entry in tensor.external_data if entry.key == "location"}
+        own = self.path.resolve()
+        return (own, *sorted({(self.folder / place).resolve() for place in places} - {own}))
+
     @property
     def inputs(self) -> dict[str, tuple[int, tuple[int | str, ...]]]:
         """Element type and shape of each input that has to be fed."""

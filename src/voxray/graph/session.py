@@ -1,13 +1,14 @@
 """Runs a graph, with any of its inner tensors as further outputs.
 
-One session is open at a time: the first request for an inner tensor replaces it by one that exposes all that was asked for so
-far. The weights are mapped from the model's own file, so a replacement costs no second copy on disk.
+One session is open at a time: a request for an inner tensor that it does not expose replaces it. The weights are mapped from the
+model's own file, so a replacement costs no second copy on disk.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +56,23 @@ def expose(graph: Graph, tensors: Sequence[str]) -> bytes:
 
 
 class Runner:
-    """A graph ready to run."""
+    """A graph ready to run, from any number of threads.
 
-    def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
+    A session is opened for what is asked for. Tensors that are exposed but not asked for cost memory while a run lasts, so only
+    those named in ``together`` stay exposed; others are forgotten when a later request needs a new session.
+
+    Attributes:
+        graph: the opened file.
+        options: threads and execution providers.
+    """
+
+    def __init__(self, graph: Graph, options: RunOptions | None = None, together: Iterable[str] = ()) -> None:
         self.graph = graph
         self.options = options or RunOptions()
-        self._exposed: frozenset[str] = frozenset(graph.outputs)
+        self._together = frozenset(together)
+        self._exposed: frozenset[str] = frozenset()
         self._session: Any = None
+        self._opening = threading.Lock()
 
     def run(self, feeds: Feeds, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         """Run the graph once.
@@ -77,23 +88,26 @@ class Runner:
         Raises:
             ModelError: when the graph fails.
         """
-        self._open(outputs)
+        session = self._open(outputs)
         names = list(dict.fromkeys(outputs))
         try:
-            values = self._session.run(names, dict(feeds))
+            values = session.run(names, dict(feeds))
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(f"{self.graph.path.name} failed while running: {first_line(error)}") from error
         found = dict(zip(names, values, strict=True))
         return [found[name] for name in outputs]
 
-    def _open(self, outputs: Sequence[str]) -> None:
-        wanted = self._exposed | set(outputs)
-        if self._session is not None and wanted == self._exposed:
-            return
-        self._session = None  # the old session's memory goes before the new one's comes
-        inner = sorted(wanted - set(self.graph.outputs))
-        self._session = open_session(self.graph, inner, self.options)
-        self._exposed = frozenset(wanted)
+    def _open(self, outputs: Sequence[str]) -> Any:
+        """Return a session that exposes what is asked for. One that is replaced lives on until the runs of other threads end."""
+        asked = frozenset(outputs)
+        with self._opening:
+            if self._session is None or not asked <= self._exposed:
+                lasting = self._together if (asked | self._exposed) & self._together else frozenset()
+                own = frozenset(self.graph.outputs)
+                self._session = None  # the old session's memory goes before the new one's comes
+                self._session = open_session(self.graph, sorted((lasting | asked) - own), self.options)
+                self._exposed = own | lasting | asked
+            return self._session
 
 
 def open_session(graph: Graph, tensors: Sequence[str], options: RunOptions) -> Any:

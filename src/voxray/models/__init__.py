@@ -8,13 +8,78 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from voxray.types import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from voxray.graph.anatomy import Anatomy
     from voxray.graph.graph import Graph
+    from voxray.graph.proof import Proof
     from voxray.graph.session import RunOptions
+    from voxray.trace import Trace
+    from voxray.types import Evidence, Features, ModelInfo, Progress, Transcript
+
+
+class Recogniser(Protocol):
+    """What every family offers for an open model.
+
+    Attributes:
+        graph: the opened file.
+        anatomy: what it is made of.
+        proof: how well that was confirmed when the model was opened.
+    """
+
+    graph: Graph
+    anatomy: Anatomy
+    proof: Proof
+
+    @property
+    def layers(self) -> int:
+        """Number of attention layers."""
+
+    @property
+    def heads(self) -> int:
+        """Attention heads in each layer."""
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages that can be asked for."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the file is made of, as JSON can hold it."""
+
+    def transcribe(
+        self, source: Any, language: str = "auto", *, textnorm: bool = False, progress: Progress | None = None
+    ) -> Transcript:
+        """Recognise one sound."""
+
+    def transcribe_batch(
+        self, sources: Sequence[Any], language: str = "auto", *, textnorm: bool = False, batch_size: int = 8
+    ) -> list[Transcript]:
+        """Recognise several sounds, pieces of like length together."""
+
+    def trace(
+        self,
+        source: Any,
+        language: str = "auto",
+        *,
+        textnorm: bool = False,
+        layers: Sequence[int] | None = None,
+        keep: int = ...,
+        progress: Progress | None = None,
+    ) -> Trace:
+        """Recognise one sound and keep what happened inside."""
+
+    def replay(self, part: Features, language: str, *, textnorm: bool) -> Evidence:
+        """Return evidence about one piece that is computed when it is asked for."""
+
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "model"
 
@@ -25,7 +90,7 @@ def families() -> list[Any]:
     return [importlib.import_module(f"{__name__}.{name}") for name in sorted(names)]
 
 
-def open_model(path: Path, options: RunOptions | None = None) -> Any:
+def open_model(path: Path, options: RunOptions | None = None) -> Recogniser:
     """Open the recogniser in a file or folder and let it prove its anatomy.
 
     Of several models in a folder the one with the finest weights is taken: fp32 before int8.
@@ -45,7 +110,8 @@ def open_model(path: Path, options: RunOptions | None = None) -> Any:
     if not known:
         raise ModelError(_unknown(graphs[0]))
     _, family, graph = min(known, key=lambda one: one[0])
-    return family.Recogniser(graph, options)
+    opened: Recogniser = family.Recogniser(graph, options)
+    return opened
 
 
 def model_files(path: Path) -> list[Path]:

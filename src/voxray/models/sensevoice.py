@@ -137,10 +137,16 @@ class Recogniser:
         self.cmvn: Cmvn = _read_normalisation(graph)
         self._labels = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
         self._languages = _languages(graph)
-        self.blank = int(graph.metadata.get("blank_id", BLANK))
-        self._runner = Runner(graph, options)
+        self._textnorms = {True: _number(graph, "with_itn", WITH_ITN), False: _number(graph, "without_itn", WITHOUT_ITN)}
+        self.blank = _number(graph, "blank_id", BLANK)
+        if not 0 <= self.blank < size:
+            raise ModelError(f"{graph.path}: its metadata says blank_id {self.blank}, but it has {size} tokens; export it again")
+        self._runner = Runner(graph, options, together=[block.probabilities for block in self.anatomy.blocks])
         noise = np.random.default_rng(0).standard_normal((12, self.cmvn.shift.size)).astype(np.float32)
         self.proof: Proof = prove(graph, self.anatomy, self._runner, self.feeds([noise], "auto", textnorm=False))
+
+    def __repr__(self) -> str:
+        return f"SenseVoice({self.name!r}, {self.layout.name}, {self.anatomy.precision}, {self.layers} layers x {self.heads} heads)"
 
     @property
     def layers(self) -> int:
@@ -159,11 +165,12 @@ class Recogniser:
 
     @cached_property
     def info(self) -> ModelInfo:
-        """Family, layout, name, precision and SHA-256 of the model's file."""
+        """Family, layout, name, precision, and the SHA-256 of the model's file with the files of its external data."""
         digest = hashlib.sha256()
-        with self.graph.path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
+        for path in self.graph.files:
+            with path.open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
         return ModelInfo(self.family, self.layout.name, self.name, self.anatomy.precision, digest.hexdigest())
 
     @property
@@ -211,7 +218,8 @@ class Recogniser:
         Sound of more than 30 s is cut by voice activity into pieces of at most 30 s; times stay absolute.
 
         Args:
-            source: a path, bytes, file object, array or ``Audio``.
+            source: a path, bytes, file object, ``Audio``, or an array at 16 kHz; ``load_audio(array, source_rate=...)`` takes one
+                at another rate.
             language: a member of ``languages``.
             textnorm: whether to write punctuation and numbers as digits (inverse text normalisation).
             progress: called after each piece.
@@ -235,6 +243,9 @@ class Recogniser:
     ) -> list[Transcript]:
         """Recognise several sounds, pieces of like length together.
 
+        Padding changes nothing in fp32. An int8 file quantises each batch as a whole, so there its probabilities shift a
+        little with the company that a piece keeps.
+
         Args:
             sources: as for ``transcribe``.
             language: of all of them.
@@ -248,6 +259,8 @@ class Recogniser:
             AudioError: when a sound cannot be read; its name is in the message.
             OptionError: when the model has no such language or the batch size is below 1.
         """
+        if isinstance(sources, (str, bytes)):
+            raise OptionError("transcribe_batch takes a list of sounds; put the one sound into a list")
         if batch_size < 1:
             raise OptionError(f"batch_size must be at least 1, got {batch_size}")
         audios = [load_audio(source) for source in sources]
@@ -276,13 +289,14 @@ class Recogniser:
         """Recognise one sound and keep what happened inside.
 
         Args:
-            source: a path, bytes, file object, array or ``Audio``.
+            source: a path, bytes, file object, ``Audio``, or an array at 16 kHz; ``load_audio(array, source_rate=...)`` takes one
+                at another rate.
             language: a member of ``languages``.
             textnorm: whether to write punctuation and numbers as digits.
             layers: whose attention to keep from the pass itself; None for all. The others can be had too: they are computed
                 again when they are asked for.
-            keep: bytes of logits and attention to keep from the pass itself; what does not fit is computed again, piece by
-                piece, when it is asked for.
+            keep: bytes of logits and attention that this trace keeps from the pass itself; what does not fit is computed
+                again, piece by piece, when it is asked for. Give less where many traces are held at once.
             progress: called after each piece.
 
         Raises:
@@ -365,7 +379,7 @@ class Recogniser:
             self.layout.speech: padded,
             self.layout.lengths: lengths,
             self.layout.language: np.full(len(values), self._languages[language], np.int32),
-            self.layout.textnorm: np.full(len(values), WITH_ITN if textnorm else WITHOUT_ITN, np.int32),
+            self.layout.textnorm: np.full(len(values), self._textnorms[textnorm], np.int32),
         }
 
     def _parts(self, audio: Audio) -> list[Features]:
@@ -490,11 +504,20 @@ def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:
 
 def _languages(graph: Graph) -> dict[str, int]:
     """Return the prompt row of each language, from the metadata where it is there."""
-    told = {key[5:]: value for key, value in graph.metadata.items() if key.startswith("lang_")}
+    named = [key for key in graph.metadata if key.startswith("lang_")]
+    told = {key[5:]: _number(graph, key, 0) for key in named}
+    if told and "auto" not in told:
+        raise ModelError(f"{graph.path}: the languages in its metadata lack lang_auto; export it again")
+    return told or dict(LANGUAGES)
+
+
+def _number(graph: Graph, key: str, default: int) -> int:
+    """Return a whole number of the metadata, or the default where it is not there."""
+    text = graph.metadata.get(key, str(default))
     try:
-        return {name: int(row) for name, row in told.items()} or dict(LANGUAGES)
+        return int(text)
     except ValueError as error:
-        raise ModelError(f"{graph.path}: the languages in its metadata are damaged ({error}); export it again") from error
+        raise ModelError(f"{graph.path}: its metadata says {key} {text!r}, a whole number was expected; export it again") from error
 
 
 def _read_normalisation(graph: Graph) -> Cmvn:

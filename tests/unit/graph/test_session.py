@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -196,3 +199,39 @@ def test_threads_reach_the_session(funasr_model: Any, feeds: Any, monkeypatch: p
 )
 def test_first_line(text: str, line: str) -> None:
     assert first_line(ValueError(text)) == line
+
+
+def test_only_lasting_tensors_stay_exposed(funasr_model: Any, feeds: Any) -> None:
+    blocks = funasr_model.anatomy.blocks
+    maps = [block.probabilities for block in blocks]
+    runner = Runner(funasr_model.graph, together=maps)
+
+    def exposed() -> set[str]:
+        return {one.name for one in runner._session.get_outputs()} - set(funasr_model.graph.outputs)
+
+    runner.run(feeds, ["ctc_logits"])
+    assert exposed() == set()
+    runner.run(feeds, [maps[2]])
+    assert exposed() == set(maps)
+    runner.run(feeds, [blocks[0].memory])
+    assert exposed() == {*maps, blocks[0].memory}
+    session = runner._session
+    runner.run(feeds, [maps[0], blocks[0].memory, "ctc_logits"])
+    assert runner._session is session
+    runner.run(feeds, [blocks[1].context])
+    assert exposed() == {*maps, blocks[1].context}
+
+
+def test_nobody_is_told_what_is_run() -> None:
+    code = "import voxray.graph, os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout == "1\n"
+
+
+def test_the_home_folder_stays_empty(tmp_path: Path, clips: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+    command = [sys.executable, "-m", "voxray", "transcribe", str(clips / "zh_happy_speech.wav")]
+    told = subprocess.run(command, env=environment | {"HOME": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert (told.stdout, told.stderr) == ("白色哥哥小时苹果\n", "")
+    assert list(tmp_path.rglob("*")) == []

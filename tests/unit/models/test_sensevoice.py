@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -297,10 +298,39 @@ def test_languages_and_normalisation_may_come_with_the_file(model_folder: Path) 
     assert model.cmvn.scale[[0, -1]].tolist() == pytest.approx([0.1, 0.2])
 
 
+def test_threads_may_share_a_model(funasr_model: Any, sound: Any) -> None:
+    model = open_model(funasr_model.graph.path)
+    expected = funasr_model.trace(sound)
+
+    def work(index: int) -> Any:
+        if index % 3 == 0:
+            return model.trace(sound).tensor("memory", [index % 5]).values, expected.tensor("memory", [index % 5]).values
+        layer = index % 5
+        return model.trace(sound).self_attention([layer]).values, expected.self_attention([layer]).values
+
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in pool.map(work, range(24)):
+            np.testing.assert_array_equal(found, wanted)
+
+
+def test_int8_batches_shift_a_little(bundled_int8: Any, clips: Path) -> None:
+    paths = sorted(clips.glob("*.wav"))
+    alone = [bundled_int8.transcribe(path) for path in paths]
+    together = bundled_int8.transcribe_batch(paths, batch_size=8)
+    assert [one.text for one in together] == [one.text for one in alone]
+    for one, other in zip(alone, together, strict=True):
+        shifts = [a.log_prob - b.log_prob for a, b in zip(one.tokens, other.tokens, strict=True)]
+        assert np.abs(shifts).max() <= 0.3
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"lang_en": "four"}, r"model\.onnx: the languages in its metadata are damaged .*; export it again"),
+        ({"lang_auto": "0", "lang_en": "four"}, r"model\.onnx: its metadata says lang_en 'four', a whole number was expected"),
+        ({"lang_en": "4"}, "the languages in its metadata lack lang_auto; export it again"),
+        ({"blank_id": "no"}, "its metadata says blank_id 'no', a whole number was expected"),
+        ({"blank_id": "280"}, "its metadata says blank_id 280, but it has 280 tokens"),
+        ({"with_itn": "on"}, "its metadata says with_itn 'on', a whole number was expected"),
         ({"neg_mean": "a,b", "inv_stddev": "1,2"}, "the normalisation in its metadata is damaged; export it again"),
         ({"neg_mean": "1,2,3", "inv_stddev": "1,2"}, "the normalisation in its metadata is damaged; export it again"),
         ({"neg_mean": "1,2", "inv_stddev": "1,2"}, "its normalisation has 2 numbers, 560 were expected"),

@@ -1,0 +1,5 @@
+"""Runs the command line as ``python -m voxray``."""
+
+from voxray.cli import main
+
+main()
