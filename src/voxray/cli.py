@@ -62,7 +62,7 @@ def cli() -> None:
     \b
     voxray demo                                 the whole of it on bundled clips
     voxray transcribe clip.wav                  the text
-    voxray trace clip.wav                       tokens, words and tags with times and probabilities
+    voxray trace clip.wav                       tokens and tags with times and probabilities
     voxray attention clip.wav -o pictures       pictures of the model's attention
     voxray inspect MODEL                        what a model file is made of
     """
