@@ -69,12 +69,14 @@ def overlay(
     view, style = _split(view, options)
     trace = _one_piece(trace)
     scores = attention_map(trace, replace(view, tags=False))
-    what = "all words"
     if word is not None:
         if not 0 <= word < len(trace.words):
             raise OptionError(f"word {word} does not exist: the clip has {len(trace.words)} words, 0 to {len(trace.words) - 1}")
         scores, what = scores.isel(token=slice(*trace.words[word].tokens)), f"the word {trace.words[word].text}"
-    weights = scores.max("token") if scores.sizes["token"] else scores.sum("token")  # no token, no weight
+    else:
+        spoken = [index for one in trace.words for index in range(*one.tokens)]
+        scores, what = scores.isel(token=spoken), "all words" if spoken else "no words"
+    weights = scores.max("token") if scores.sizes["token"] else scores.sum("token")  # no word, no weight
     weights.attrs = scores.attrs
     piece = trace.pieces[0]
     audio = trace.audio.cut(piece.start, piece.end)

@@ -525,3 +525,16 @@ def test_nothing_to_draw_is_an_error_in_one_line(draw: Callable[[], Figure]) -> 
     with pytest.raises(OptionError, match=r"There is nothing to draw: no (token|head|frame) was found") as caught:
         draw()
     assert "\n" not in str(caught.value)
+
+
+def test_heatmap_leaves_a_few_sinks_beyond_its_colours() -> None:
+    quiet = scores(30, 100)
+    (image,) = (one for axes in draw_heatmap(quiet, LIGHT).axes for one in axes.get_images())
+    assert image.norm.vmax == pytest.approx(float(quiet.max()))
+    loud = quiet.copy()
+    loud[3, 7] = 40.0
+    figure = draw_heatmap(loud, LIGHT)
+    (image,) = (one for axes in figure.axes for one in axes.get_images())
+    assert image.norm.vmax == pytest.approx(np.quantile(loud.values, 0.995))
+    assert np.asarray(image.get_array())[3, 7] == 40.0  # what is drawn is what was measured
+    assert image.colorbar.extend == "max"

@@ -68,6 +68,7 @@ def draw_heatmap(
     """
     values = canvas.arranged(scores, "token", "frame")
     centre = scores.attrs.get("cmap_centre")
+    shown = values if centre is not None else _without_outliers(values)
     boxes = [(*span, row, row + 1) for row, span in enumerate(spans) if span is not None]
     boxes += [(word.start, word.end, *word.tokens) for word in words]
     with canvas.drawing(style) as colours:
@@ -81,7 +82,7 @@ def draw_heatmap(
             aspect="auto",
             interpolation="nearest",
             cmap=colours.weights if centre is None else colours.signed,
-            norm=canvas.colour_range(values, centre),
+            norm=canvas.colour_range(shown, centre),
         )
         canvas.bare(axes)
         canvas.time_axis(axes, canvas.time_range(scores))
@@ -93,7 +94,8 @@ def draw_heatmap(
             _confidence_strip(strip, np.asarray(scores["confidence"].values, dtype=np.float64), colours)
             right += STRIP - 0.04
         bar_height = min(plan.height, 3.2)
-        _scale_bar(sheet.axes((right, 0.12, 0.13, bar_height)), image, _unit_lines(scores, bar_height))
+        beyond = "neither" if shown is values else "max"
+        _scale_bar(sheet.axes((right, 0.12, 0.13, bar_height)), image, _unit_lines(scores, bar_height), beyond)
     return sheet.figure
 
 
@@ -149,12 +151,23 @@ def _confidence_strip(axes: Axes, confidence: npt.NDArray[np.float64], colours: 
     axes.set_xlabel("confidence", size=canvas.SMALL)
 
 
-def _scale_bar(axes: Axes, image: AxesImage, unit: str) -> None:
-    """Draw the colour bar with its unit."""
+def _without_outliers(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the values cut at their 99.5th percentile where a few would take the whole colour scale.
+
+    Attention has sinks: single frames that draw several times what any other does. Cut, they stay the darkest, an arrow on the
+    colour bar says that they go beyond it, and the rest can be told apart.
+    """
+    finite = values[np.isfinite(values)]
+    bound = float(np.quantile(finite, 0.995)) if finite.size else 0.0
+    return np.minimum(values, bound) if 0 < 1.5 * bound < finite.max(initial=0.0) else values
+
+
+def _scale_bar(axes: Axes, image: AxesImage, unit: str, beyond: str) -> None:
+    """Draw the colour bar with its unit, and an arrow where values lie beyond it."""
     from matplotlib.ticker import FuncFormatter
 
     numbers: Any = FuncFormatter(lambda value, _: f"{value:.3g}")
-    bar = axes.figure.colorbar(image, cax=axes, format=numbers)
+    bar = axes.figure.colorbar(image, cax=axes, format=numbers, extend=beyond)
     bar.outline.set_visible(False)
     bar.set_label(unit)
     axes.tick_params(length=0, labelsize=7.5)
