@@ -421,7 +421,7 @@ def print_trace(trace: voxray.Trace) -> None:
     """Print one trace for people."""
     title = trace.rich_text if len(trace.rich_text) <= 60 else f"{trace.rich_text[:59]}…"
     tags = table(f"{trace.audio.name} · {title or '(no words)'}", ">from s", ">to s", "tag", "label", ">p", "others", ">mass")
-    tags.caption = "p: among the labels of its kind; mass: of the whole vocabulary, what goes to that kind"
+    tags.caption, tags.caption_justify = "p: among the labels of its kind; mass: what the row gives to all of them", "left"
     for tag in trace.tags:
         others = "  ".join(f"{name} {p:.3f}" for name, p in list(tag.probabilities.items())[1:4])
         span = (f"{tag.start:.2f}", f"{tag.end:.2f}")
@@ -465,10 +465,10 @@ def print_anatomy(told: dict[str, Any]) -> None:
         value = told[name]
         facts.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
     facts.add_row("logits, probed against plain", f"{told['logit_difference']:.1e} largest difference")
-    layers = table("", ">#", "module", ">in", ">out", ">heads", ">taps", ">ffn", "residual", ">rebuilt to")
+    layers = table("", ">#", "module", ">in", ">out", ">taps", ">ffn", "residual", ">rebuilt to")
     for one in told["blocks"]:
         layers.add_row(
-            str(one["index"]), one["label"], str(one["width_in"]), str(one["width"]), str(told["heads"]), str(one["taps"]),
+            str(one["index"]), one["label"], str(one["width_in"]), str(one["width"]), str(one["taps"]),
             str(one["feed_forward"]), "yes" if one["residual"] else "no", f"{one['rebuild_error']:.1e}",
         )  # fmt: skip
     show(facts, layers)
