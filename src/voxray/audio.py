@@ -166,9 +166,9 @@ def _opened(source: Source) -> Iterator[tuple[_Readable, str]]:
 def _open_path(path: str) -> BinaryIO:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", path) and not Path(path).exists():
         raise AudioError(f"{path}: addresses are not fetched; download the file and give its path")
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that no file can have
+        raise AudioError(f"{path}: is a folder; give the path of one sound file")
     try:
-        if Path(path).is_dir():
-            raise AudioError(f"{path}: is a folder; give the path of one sound file")
         return Path(path).open("rb")
     except FileNotFoundError:
         raise AudioError(f"{path}: no such file; check the path") from None

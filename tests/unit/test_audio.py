@@ -370,7 +370,7 @@ def untagged_mp3() -> bytes:
 
 def test_audio_refuses_what_is_not_there(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "gone.wav")
-    assert "is a folder" in refusal(tmp_path)
+    assert refusal(tmp_path) == f"{tmp_path}: is a folder; give the path of one sound file"
     assert "cannot be opened" in refusal("a\0b.wav")
     assert "cannot be opened" in refusal("x" * 5000)
 
