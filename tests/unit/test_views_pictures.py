@@ -119,6 +119,13 @@ def test_heatmap_puts_every_frame_at_its_time_and_every_token_in_its_row() -> No
     assert tick_texts(axes) == list("今天天气很")
 
 
+def test_heatmap_begins_with_the_sound() -> None:
+    data = scores(2, 10).assign_coords(time=("frame", 0.0125 + HOP * np.arange(10)))  # as SenseVoice's frames lie
+    axes = draw_heatmap(data, LIGHT).axes[0]
+    assert axes.get_xlim() == pytest.approx((0.0, 0.5825))
+    assert axes.images[0].get_extent()[:2] == pytest.approx((-0.0175, 0.5825))
+
+
 def test_heatmap_says_title_provenance_and_unit() -> None:
     figure = draw_heatmap(scores(5, 45), LIGHT)
     assert [text.get_text() for text in figure.texts] == ["Attention 注意力", "SenseVoice · layer 3 · head 1"]

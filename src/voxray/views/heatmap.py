@@ -85,7 +85,8 @@ def draw_heatmap(
             norm=canvas.colour_range(shown, centre),
         )
         canvas.bare(axes)
-        canvas.time_axis(axes, canvas.time_range(scores))
+        first, last = canvas.time_range(scores)
+        canvas.time_axis(axes, (max(first, 0.0), last))  # the first frame's window begins before the sound
         _label_rows(axes, plan, colours.ink)
         _outline(axes, boxes, colours)
         right = plan.left + plan.width + GAP
