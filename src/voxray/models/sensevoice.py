@@ -379,7 +379,7 @@ class Recogniser:
             self.layout.speech: padded,
             self.layout.lengths: lengths,
             self.layout.language: np.full(len(values), self._languages[language], np.int32),
-            self.layout.textnorm: np.full(len(values), self._textnorms[textnorm], np.int32),
+            self.layout.textnorm: np.full(len(values), self._textnorms[bool(textnorm)], np.int32),
         }
 
     def _parts(self, audio: Audio) -> list[Features]:
@@ -405,10 +405,10 @@ class Recogniser:
         end = start + part.hop * len(part.values)
         prompts = range(PROMPTS)
         log_probs = logits[:PROMPTS] - rows.normalisers(prompts)[:, None]
-        tags = [self._tag(kind, row, log_probs[row]) for row, kind in zip(prompts, TAG_KINDS, strict=True)]
+        tags = [self._tag(kind, row, log_probs[row], (start, end)) for row, kind in zip(prompts, TAG_KINDS, strict=True)]
         return Reading(
             tokens=greedy_tokens(rows, part, self.vocabulary, alternatives),
-            tags=tuple(Tag(*tag, start=start, end=end) for tag in tags),
+            tags=tuple(tags),
             raw_text=self.vocabulary.spell(run.id for run in ctc.runs(logits.argmax(axis=1), self.blank)),
             rows=len(logits),
             prompts=PROMPTS,
@@ -416,13 +416,22 @@ class Recogniser:
             end=end,
         )
 
-    def _tag(self, kind: TagKind, row: int, log_probs: FloatArray) -> tuple[TagKind, str, dict[str, float], float, str, int]:
-        """Return kind, label, probabilities, mass, emitted piece and row of a prompt row."""
+    def _tag(self, kind: TagKind, row: int, log_probs: FloatArray, span: tuple[float, float]) -> Tag:
+        """Read the tag of a kind at a prompt row (V,) of a piece of sound."""
         labels = self._labels[kind]
         probabilities = np.exp(np.array([log_probs[index] for index in labels.values()], np.float64))
         mass = float(probabilities.sum())
         ranked = sorted(zip(labels, (probabilities / mass).tolist(), strict=True), key=lambda pair: -pair[1])
-        return kind, ranked[0][0], dict(ranked), min(mass, 1.0), self.vocabulary.pieces[int(log_probs.argmax())], row
+        return Tag(
+            kind=kind,
+            label=ranked[0][0],
+            probabilities=dict(ranked),
+            mass=min(mass, 1.0),
+            emitted=self.vocabulary.pieces[int(log_probs.argmax())],
+            row=row,
+            start=span[0],
+            end=span[1],
+        )
 
 
 class Replay:
