@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures bench clean
+.PHONY: demo test check format pictures bench train test-training model-card clean
+
+RUN ?= run
 
 demo: $(VENV)/.run
 	$(BIN)/voxray demo --out voxray-demo
@@ -29,7 +31,26 @@ pictures: $(VENV)/.run
 bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet -e '.[bench]'
-	$(BIN)/python benchmarks/run.py
+	PYTHONPATH=training $(BIN)/python benchmarks/run.py
+
+# The bundled model, from nothing; see training/README.md. What it writes is not put into src/voxray/assets by itself.
+train: $(VENV)/.train
+	PYTHONPATH=training $(BIN)/python -m recipe.train $(RUN) --epochs 40
+	PYTHONPATH=training $(BIN)/python -m recipe.export $(RUN) $(RUN)/export
+	PYTHONPATH=training $(BIN)/python -m recipe.agreement $(RUN)/export --out $(RUN)/golden.json
+	PYTHONPATH=training $(BIN)/python -m recipe.demo_clips $(RUN)/export/funasr/model.onnx \
+		$(RUN)/export/funasr/model_quant.onnx --out $(RUN)/clips
+
+test-training: $(VENV)/.train
+	$(BIN)/python -m pytest tests/unit/training
+
+# Measures the committed weights; PyTorch is not needed.
+model-card: $(VENV)/.dev
+	mkdir -p training/figures
+	PYTHONPATH=training $(BIN)/python -m recipe.evaluate src/voxray/assets/model/model.onnx --out training/figures/fp32.json
+	PYTHONPATH=training $(BIN)/python -m recipe.evaluate src/voxray/assets/model/model_quant.onnx --out training/figures/int8.json
+	PYTHONPATH=training $(BIN)/python -m recipe.card src/voxray/assets/model \
+		--figures training/figures/fp32.json training/figures/int8.json --log training/log.csv
 
 $(VENV)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,6 +60,11 @@ $(VENV)/.run: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.run
 	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+$(VENV)/.train: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	$(BIN)/python -m pip install --quiet -e '.[train]'
 	@touch $@
 
 clean:

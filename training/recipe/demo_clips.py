@@ -1,0 +1,164 @@
+"""Draw the bundled clips: ``python -m recipe.demo_clips MODEL OUT``.
+
+Each is the first draw of its kind, a held-out sentence in a held-out voice, that is of handy length and that the model
+gets right. In ``en_noise_burst`` white noise lies over one word, as loud as it takes to make just that word come out
+wrong. OUT gets the sounds and ``truth.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import voxray
+from truespeech.clip import CLEAN, Clip, Recipe, Span
+from truespeech.spoken import RATE
+from truespeech.voices import HELD_OUT
+from truespeech.workers import clips
+from voxray.types import Audio
+
+SEED = 21
+SECONDS = (2.0, 3.6)
+WORDS = (4, 6)
+DRAWS = 640
+NOISY = "en_noise_burst"
+LOUDER = range(-6, 21, 3)  # dB over the word
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a bundled clip shall hold; ``event`` is empty for nothing but speech."""
+
+    language: str
+    emotion: str
+    event: str = ""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe that draws such clips."""
+        emotional = self.emotion != "NEUTRAL"
+        return replace(
+            CLEAN,
+            languages=(self.language,),
+            variants=HELD_OUT,
+            emotions=(self.emotion,) if emotional else CLEAN.emotions,
+            emotional=float(emotional),
+            events=(self.event,) if self.event else (),
+            eventful=float(bool(self.event)),
+            concat=0.0,
+            grammar=1.0,
+            held_out=True,
+        )
+
+
+KINDS = {
+    "zh_happy_speech": Kind("zh", "HAPPY"),
+    "zh_sad_applause": Kind("zh", "SAD", "Applause"),
+    "yue_neutral_speech": Kind("yue", "NEUTRAL"),
+    "en_neutral_speech": Kind("en", "NEUTRAL"),
+    "en_happy_bgm": Kind("en", "HAPPY", "BGM"),
+    "ja_sad_speech": Kind("ja", "SAD"),
+    "ko_angry_speech": Kind("ko", "ANGRY"),
+}
+
+
+def fitting(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
+    """Draw clips of a kind that are of handy length and that every model gets right, tags included."""
+    for clip in clips(kind.recipe, seed, DRAWS):
+        seconds = len(clip.samples) / RATE
+        if SECONDS[0] <= seconds <= SECONDS[1] and WORDS[0] <= len(clip.words) <= WORDS[1] and right(clip, models):
+            yield clip
+
+
+def right(clip: Clip, models: list[Any]) -> bool:
+    """Whether every model finds the text and the tags of a clip."""
+    known = (clip.language, clip.emotion, clip.event)
+    heard = [model.transcribe(Audio(clip.samples)) for model in models]
+    return all(one.text == clip.text and tuple(tag.label for tag in one.tags[:3]) == known for one in heard)
+
+
+def with_burst(clip: Clip, place: int, decibels: float) -> Clip:
+    """Lay white noise over one word of a clip, from its start to its end, some decibels louder than the word."""
+    word = clip.words[place]
+    said = clip.samples[word.start : word.end]
+    level = float(np.sqrt(np.mean(said**2))) * 10 ** (decibels / 20)
+    samples = clip.samples.copy()
+    samples[word.start : word.end] += level * np.random.default_rng(SEED).standard_normal(len(said)).astype(np.float32)
+    return replace(clip, samples=np.clip(samples, -1.0, 1.0), events=(Span("noise", word.start, word.end),))
+
+
+def misheard(models: list[Any]) -> tuple[Clip, str]:
+    """Return a clip whose burst makes one word come out as another in every model, and the text that is then found.
+
+    Raises:
+        SystemExit: if no burst on any draw does so.
+    """
+    for clip in islice(fitting(Kind("en", "NEUTRAL"), models, SEED + 1), 20):
+        for place in range(1, len(clip.words) - 1):
+            for decibels in LOUDER:
+                noisy = with_burst(clip, place, decibels)
+                texts = {model.transcribe(Audio(noisy.samples)).text for model in models}
+                if texts == {clip.text}:
+                    continue
+                words = next(iter(texts)).split()
+                others = [i for i, (one, word) in enumerate(zip(words, clip.words, strict=False)) if one != word.text]
+                if len(texts) == 1 and len(words) == len(clip.words) and others == [place]:
+                    return noisy, " ".join(words)
+                break
+    raise SystemExit("no burst of noise makes exactly one word come out wrong")
+
+
+def told(clip: Clip) -> dict[str, Any]:
+    """Return a clip's truth as the demo reads it, times in seconds."""
+    return {
+        "language": clip.language,
+        "emotion": clip.emotion,
+        "event": clip.event,
+        "text": clip.text,
+        "words": [{"word": w.text, "start": w.start / RATE, "end": w.end / RATE, "exact": w.exact} for w in clip.words],
+        "events": [{"label": span.label, "start": span.start / RATE, "end": span.end / RATE} for span in clip.events],
+        "voice": clip.truth()["speaker"],
+        "duration": len(clip.samples) / RATE,
+    }
+
+
+def main() -> None:
+    """Read the command line and write the clips."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", type=Path, nargs="+", help="the .onnx files that must agree on every clip")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the sounds and truth.json")
+    options = parser.parse_args()
+    models = [voxray.load_model(path) for path in options.models]
+    options.out.mkdir(parents=True, exist_ok=True)
+    truth = {}
+    for name, kind in KINDS.items():
+        clip = next(fitting(kind, models, SEED), None)
+        if clip is None:
+            raise SystemExit(f"the models get no clip right of the kind {name} in {DRAWS} draws")
+        write(clip, options.out / f"{name}.wav")
+        truth[f"{name}.wav"] = told(clip)
+        print(f"{name}: {clip.text}")
+    clip, heard = misheard(models)
+    write(clip, options.out / f"{NOISY}.wav")
+    truth[f"{NOISY}.wav"] = {**told(clip), "heard": heard}
+    print(f"{NOISY}: {clip.text}, heard as: {heard}")
+    text = json.dumps(truth, ensure_ascii=False, indent=1, sort_keys=True)
+    (options.out / "truth.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write(clip: Clip, path: Path) -> None:
+    """Write a clip's sound as 16-bit WAV."""
+    import soundfile
+
+    soundfile.write(path, clip.samples, RATE, subtype="PCM_16")
+
+
+if __name__ == "__main__":
+    main()

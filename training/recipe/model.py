@@ -1,0 +1,162 @@
+"""SenseVoice-Small's architecture in plain PyTorch, with FunASR's names, so that its weights load into FunASR's class.
+
+Two things differ in form, not in value. The FSMN memory is eleven shifted multiply-adds, since PyTorch's depthwise
+convolution is slow on a CPU; and there is no dropout, since every clip is seen a few times only.
+
+**Source:** FunASR's ``funasr/models/sense_voice/model.py``; the exact forward is written out in the project's
+specification of models, section 1.3.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+FEATURES = 560
+PROMPT_ROWS = 16
+KERNEL = 11
+AUTO, WITH_ITN, WITHOUT_ITN = 0, 14, 15
+LANGUAGE_ROWS = {"zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The size of a SenseVoice: residual width, attention heads, feed-forward width, and its two stacks of layers."""
+
+    width: int = 128
+    heads: int = 4
+    inner: int = 512
+    blocks: int = 10
+    tp_blocks: int = 4
+
+
+class Memory(nn.Module):
+    """The FSMN memory: a symmetric depthwise filter of the values, and the values themselves."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(KERNEL)
+        self.fsmn_block = nn.Module()
+        self.fsmn_block.weight = nn.Parameter(torch.empty(width, 1, KERNEL).uniform_(-bound, bound))
+
+    def forward(self, values: Tensor, mask: Tensor) -> Tensor:
+        """Filter (B, T, D) values whose padding ``mask`` (B, T, 1) zeroes."""
+        values = values * mask
+        taps = self.fsmn_block.weight.to(values.dtype)
+        reach = KERNEL // 2
+        padded = functional.pad(values, (0, 0, reach, reach))
+        result = values
+        for tap in range(KERNEL):
+            result = result + padded[:, tap : tap + values.shape[1]] * taps[:, 0, tap]
+        return result * mask
+
+
+class Attention(Memory):
+    """SANM: multi-head self-attention plus the FSMN memory of the values."""
+
+    def __init__(self, width_in: int, size: Size) -> None:
+        super().__init__(size.width)
+        self.heads = size.heads
+        self.linear_q_k_v = nn.Linear(width_in, 3 * size.width)
+        self.linear_out = nn.Linear(size.width, size.width)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Mix (B, T, D_in) rows; ``mask`` (B, T, 1) is 1 on real rows."""
+        batch, count, _ = rows.shape
+        query, key, value = self.linear_q_k_v(rows).chunk(3, dim=-1)
+        q, k, v = (part.view(batch, count, self.heads, -1).transpose(1, 2) for part in (query, key, value))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(2, 3)  # the fused kernel is slower on rows this few
+        weights = scores.masked_fill(mask.transpose(1, 2)[:, None] == 0, -math.inf).softmax(dim=-1)
+        mixed = (weights.to(v.dtype) @ v).transpose(1, 2).reshape(batch, count, -1)
+        return self.linear_out(mixed) + super().forward(value, mask)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a ReLU between."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.w_1 = nn.Linear(size.width, size.inner)
+        self.w_2 = nn.Linear(size.inner, size.width)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Transform (B, T, D) rows."""
+        return self.w_2(functional.relu(self.w_1(rows)))
+
+
+class Layer(nn.Module):
+    """One pre-norm SANM layer; the first of all widens nothing back, so it has no residual round its attention."""
+
+    def __init__(self, width_in: int, size: Size) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width_in), nn.LayerNorm(size.width)
+        self.self_attn = Attention(width_in, size)
+        self.feed_forward = FeedForward(size)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Transform (B, T, D_in) rows into (B, T, D)."""
+        mixed = self.self_attn(self.norm1(rows), mask)
+        if mixed.shape == rows.shape:
+            mixed = mixed + rows
+        return mixed + self.feed_forward(self.norm2(mixed))
+
+
+class Encoder(nn.Module):
+    """The two stacks of layers, the norm between them and the norm after them."""
+
+    def __init__(self, size: Size) -> None:
+        super().__init__()
+        self.scale = math.sqrt(size.width)
+        self.encoders0 = nn.ModuleList([Layer(FEATURES, size)])
+        self.encoders = nn.ModuleList([Layer(size.width, size) for _ in range(size.blocks - 1)])
+        self.tp_encoders = nn.ModuleList([Layer(size.width, size) for _ in range(size.tp_blocks)])
+        self.after_norm, self.tp_norm = nn.LayerNorm(size.width), nn.LayerNorm(size.width)
+
+    def forward(self, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rows after the middle norm and after the last one, each (B, T, D)."""
+        rows = rows * self.scale + positions(rows.shape[1])
+        for layer in (*self.encoders0, *self.encoders):
+            rows = layer(rows, mask)
+        middle = rows = self.after_norm(rows)
+        for layer in self.tp_encoders:
+            rows = layer(rows, mask)
+        return middle, self.tp_norm(rows)
+
+
+class SenseVoice(nn.Module):
+    """The recogniser: prompts, encoder, CTC head."""
+
+    def __init__(self, vocabulary: int, size: Size = Size()) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(PROMPT_ROWS, FEATURES)
+        self.encoder = Encoder(size)
+        self.ctc = nn.Module()
+        self.ctc.ctc_lo = nn.Linear(size.width, vocabulary)
+
+    def forward(self, features: Tensor, lengths: Tensor, language: Tensor, textnorm: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the logits of the middle and of the last rows, each (B, 4 + T, V).
+
+        Args:
+            features: (B, T, 560) normalised features, padded with zeros.
+            lengths: (B,) real rows.
+            language: (B,) prompt rows, 0 for auto.
+            textnorm: (B,) prompt rows, 14 or 15.
+        """
+        fixed = torch.tensor([1, 2], device=features.device).expand(len(features), 2)
+        prompts = self.embed(torch.cat([language[:, None], fixed, textnorm[:, None]], dim=1))
+        rows = torch.cat([prompts, features], dim=1)
+        places = torch.arange(rows.shape[1], device=features.device)
+        mask = (places[None] < lengths[:, None] + prompts.shape[1]).to(rows.dtype)[:, :, None]
+        middle, last = self.encoder(rows, mask)
+        return self.ctc.ctc_lo(middle), self.ctc.ctc_lo(last)
+
+
+def positions(count: int) -> Tensor:
+    """Return the sinusoidal positions 1 to ``count``, (count, 560): sines in the first half, cosines in the second."""
+    steps = torch.arange(FEATURES // 2) * (-math.log(10_000.0) / (FEATURES / 2 - 1))
+    angles = torch.arange(1, count + 1)[:, None] * torch.exp(steps)[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
