@@ -35,10 +35,10 @@ bench: $(VENV)/.dev
 
 # The bundled model, from nothing; see training/README.md. What it writes is not put into src/voxray/assets by itself.
 train: $(VENV)/.train
-	PYTHONPATH=training $(BIN)/python -m recipe.train $(RUN) --epochs 40
-	PYTHONPATH=training $(BIN)/python -m recipe.export $(RUN) $(RUN)/export
-	PYTHONPATH=training $(BIN)/python -m recipe.agreement $(RUN)/export --out $(RUN)/golden.json
-	PYTHONPATH=training $(BIN)/python -m recipe.demo_clips $(RUN)/export/funasr/model.onnx \
+	PYTHONPATH=training $(BIN)/python -m recipe train $(RUN)
+	PYTHONPATH=training $(BIN)/python -m recipe export $(RUN) $(RUN)/export
+	PYTHONPATH=training $(BIN)/python -m recipe agree $(RUN)/export --out $(RUN)/golden.json
+	PYTHONPATH=training $(BIN)/python -m recipe clips $(RUN)/export/funasr/model.onnx \
 		$(RUN)/export/funasr/model_quant.onnx --out $(RUN)/clips
 
 test-training: $(VENV)/.train
@@ -46,11 +46,9 @@ test-training: $(VENV)/.train
 
 # Measures the committed weights; PyTorch is not needed.
 model-card: $(VENV)/.dev
-	mkdir -p training/figures
-	PYTHONPATH=training $(BIN)/python -m recipe.evaluate src/voxray/assets/model/model.onnx --out training/figures/fp32.json
-	PYTHONPATH=training $(BIN)/python -m recipe.evaluate src/voxray/assets/model/model_quant.onnx --out training/figures/int8.json
-	PYTHONPATH=training $(BIN)/python -m recipe.card src/voxray/assets/model \
-		--figures training/figures/fp32.json training/figures/int8.json --log training/log.csv
+	PYTHONPATH=training $(BIN)/python -m recipe evaluate src/voxray/assets/model/model.onnx \
+		src/voxray/assets/model/model_quant.onnx --out training/figures.json
+	PYTHONPATH=training $(BIN)/python -m recipe card src/voxray/assets/model --figures training/figures.json --log training/log.csv
 
 $(VENV)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,14 +1,11 @@
-"""Compare Voxray with the original runtimes: ``python -m recipe.agreement EXPORT --out GOLDEN.json``.
+"""Voxray against the original runtimes on the same files.
 
-EXPORT is what ``recipe.export`` wrote. funasr_onnx reads the folder ``funasr`` and sherpa-onnx the folder ``sherpa``,
-each unchanged; both must say what Voxray says of the same clips, letter by letter, fp32 and int8. Their texts are kept
-as the golden answers of a test.
+funasr_onnx reads the folder ``funasr`` and sherpa-onnx the folder ``sherpa`` that the export wrote, each unchanged; both
+must say what Voxray says of the same clips, letter by letter. Their texts are kept as the golden answers of a test.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -80,23 +77,3 @@ def compare(export: Path, count: int) -> dict[str, Any]:
             result["texts"][key] = said
             result["different"][key] = sum(one != other.strip() for one, other in zip(said, known, strict=True))
     return result
-
-
-def main() -> None:
-    """Read the command line, compare, and say how many texts differ."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("export", type=Path, help="folder that recipe.export wrote")
-    parser.add_argument("--clips", type=int, default=50)
-    parser.add_argument("--out", type=Path, help="where to keep the texts")
-    options = parser.parse_args()
-    found = compare(options.export, options.clips)
-    for name, different in found["different"].items():
-        print(f"{name}: {different} of {options.clips} texts differ from Voxray's")
-    if options.out:
-        options.out.write_text(json.dumps(found, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    if any(found["different"].values()):
-        raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()

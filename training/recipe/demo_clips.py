@@ -1,13 +1,12 @@
-"""Draw the bundled clips: ``python -m recipe.demo_clips MODEL OUT``.
+"""The bundled clips.
 
-Each is the first draw of its kind, a held-out sentence in a held-out voice, that is of handy length and that the model
-gets right. In ``en_noise_burst`` white noise lies over one word, as loud as it takes to make just that word come out
-wrong. OUT gets the sounds and ``truth.json``.
+Each is the first draw of its kind, a held-out sentence in a held-out voice, that is of handy length and that the models
+get right. In ``en_noise_burst`` white noise lies over one word, as loud as it takes to make just that word come out
+wrong.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-import voxray
+from recipe.agreement import sounds
 from truespeech.clip import CLEAN, Clip, Recipe, Span
 from truespeech.spoken import RATE
 from truespeech.voices import HELD_OUT
@@ -69,7 +68,7 @@ KINDS = {
 }
 
 
-def fitting(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
+def candidates(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
     """Draw clips of a kind that are of handy length and that every model gets right, tags included."""
     for clip in clips(kind.recipe, seed, DRAWS):
         seconds = len(clip.samples) / RATE
@@ -80,7 +79,8 @@ def fitting(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
 def right(clip: Clip, models: list[Any]) -> bool:
     """Whether every model finds the text and the tags of a clip."""
     known = (clip.language, clip.emotion, clip.event)
-    heard = [model.transcribe(Audio(clip.samples)) for model in models]
+    (sound,) = sounds([clip])
+    heard = [model.transcribe(Audio(sound)) for model in models]
     return all(one.text == clip.text and tuple(tag.label for tag in one.tags[:3]) == known for one in heard)
 
 
@@ -98,13 +98,14 @@ def misheard(models: list[Any]) -> tuple[Clip, str]:
     """Return a clip whose burst makes one word come out as another in every model, and the text that is then found.
 
     Raises:
-        SystemExit: if no burst on any draw does so.
+        ValueError: if no burst on any draw does so.
     """
-    for clip in islice(fitting(Kind("en", "NEUTRAL"), models, SEED + 1), 20):
+    for clip in islice(candidates(Kind("en", "NEUTRAL"), models, SEED + 1), 20):
         for place in range(1, len(clip.words) - 1):
             for decibels in LOUDER:
                 noisy = with_burst(clip, place, decibels)
-                texts = {model.transcribe(Audio(noisy.samples)).text for model in models}
+                (sound,) = sounds([noisy])
+                texts = {model.transcribe(Audio(sound)).text for model in models}
                 if texts == {clip.text}:
                     continue
                 words = next(iter(texts)).split()
@@ -112,7 +113,7 @@ def misheard(models: list[Any]) -> tuple[Clip, str]:
                 if len(texts) == 1 and len(words) == len(clip.words) and others == [place]:
                     return noisy, " ".join(words)
                 break
-    raise SystemExit("no burst of noise makes exactly one word come out wrong")
+    raise ValueError("no burst of noise makes exactly one word come out wrong")
 
 
 def told(clip: Clip) -> dict[str, Any]:
@@ -129,36 +130,30 @@ def told(clip: Clip) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Read the command line and write the clips."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", type=Path, nargs="+", help="the .onnx files that must agree on every clip")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the sounds and truth.json")
-    options = parser.parse_args()
-    models = [voxray.load_model(path) for path in options.models]
-    options.out.mkdir(parents=True, exist_ok=True)
+def draw(models: list[Any], out: Path) -> Iterator[str]:
+    """Write the clips and ``truth.json`` to a folder, and say of each what it holds.
+
+    Raises:
+        ValueError: if the models get no clip of some kind right.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     truth = {}
     for name, kind in KINDS.items():
-        clip = next(fitting(kind, models, SEED), None)
+        clip = next(candidates(kind, models, SEED), None)
         if clip is None:
-            raise SystemExit(f"the models get no clip right of the kind {name} in {DRAWS} draws")
-        write(clip, options.out / f"{name}.wav")
+            raise ValueError(f"the models get no clip right of the kind {name} in {DRAWS} draws")
+        _write(clip, out / f"{name}.wav")
         truth[f"{name}.wav"] = told(clip)
-        print(f"{name}: {clip.text}")
+        yield f"{name}: {clip.text}"
     clip, heard = misheard(models)
-    write(clip, options.out / f"{NOISY}.wav")
+    _write(clip, out / f"{NOISY}.wav")
     truth[f"{NOISY}.wav"] = {**told(clip), "heard": heard}
-    print(f"{NOISY}: {clip.text}, heard as: {heard}")
+    yield f"{NOISY}: {clip.text}, heard as: {heard}"
     text = json.dumps(truth, ensure_ascii=False, indent=1, sort_keys=True)
-    (options.out / "truth.json").write_text(text + "\n", encoding="utf-8")
+    (out / "truth.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write(clip: Clip, path: Path) -> None:
-    """Write a clip's sound as 16-bit WAV."""
+def _write(clip: Clip, path: Path) -> None:
     import soundfile
 
     soundfile.write(path, clip.samples, RATE, subtype="PCM_16")
-
-
-if __name__ == "__main__":
-    main()

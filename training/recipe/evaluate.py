@@ -1,4 +1,4 @@
-"""Measure a SenseVoice folder on speech whose truth is known: ``python -m recipe.evaluate MODEL --out FIGURES.json``.
+"""Measure recognisers on speech whose truth is known.
 
 Runs the ONNX files as a user of Voxray does; PyTorch is not needed. Every sentence is held out from training. The sets:
 ``known`` voices and ``new`` voices with nothing over them, ``noise`` at 10 dB, ``events`` in half of the clips and some
@@ -7,51 +7,38 @@ without speech, and ``mixed``: events, noise, rooms, bands and gains as in train
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import voxray
+from recipe.tokens import FRAME
 from truespeech.clip import CLEAN, Clip, Recipe
 from truespeech.lexicon import LANGUAGES, SPACED
+from truespeech.spoken import RATE
 from truespeech.voices import HELD_OUT
 from truespeech.workers import clips
+from voxray.models.sensevoice import PROMPTS, WINDOW_CENTRE
 from voxray.types import Audio, Transcript
 
 SEED = 11
-TAGS = ("language", "emotion", "event")
-FRAME, CENTRE = 0.06, 0.0125  # seconds: between output frames, and from a frame's number to the middle of its window
-PROMPTS = 4
+KINDS = ("language", "emotion", "event")
 BATCH = 32
 
 
-@dataclass(frozen=True, slots=True)
-class EvaluationSet:
-    """Clips to measure on: a recipe, and how many."""
-
-    recipe: Recipe
-    count: int
-
-
-def evaluation_sets(per_language: int) -> dict[str, EvaluationSet]:
-    """Return the sets by name; each spoken one holds ``per_language`` clips a language on average."""
-    count = per_language * len(LANGUAGES)
+def evaluation_sets() -> dict[str, Recipe]:
+    """Return what is measured on, by name."""
     clean = replace(CLEAN, held_out=True)
-    recipes = {
+    return {
         "known": clean,
         "new": replace(clean, variants=HELD_OUT),
         "noise": replace(clean, noisy=1.0, snr=(10.0, 10.0)),
         "events": replace(clean, eventful=0.5, silent=0.05),
         "mixed": Recipe(held_out=True, eventful=0.5),
     }
-    return {name: EvaluationSet(recipe, count) for name, recipe in recipes.items()}
 
 
 def distance(one: Sequence[object], other: Sequence[object]) -> int:
@@ -74,12 +61,12 @@ class Tally:
     word_errors: Counter[str] = field(default_factory=Counter)
     clips: Counter[str] = field(default_factory=Counter)
     wrong_clips: Counter[str] = field(default_factory=Counter)
-    confusion: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: {name: Counter() for name in TAGS})
+    confusion: dict[str, Counter[tuple[str, str]]] = field(default_factory=lambda: {name: Counter() for name in KINDS})
     drifts: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, clip: Clip, found: Transcript) -> None:
         """Count one clip; spaces between words count as characters, and word errors only where there are spaces."""
-        for name, tag in zip(TAGS, found.tags, strict=False):
+        for name, tag in zip(KINDS, found.tags, strict=False):
             self.confusion[name][getattr(clip, name), tag.label] += 1
         if not clip.words:
             self.errors["nospeech"] += len(found.text)
@@ -108,8 +95,10 @@ class Tally:
             right = sum(count for (known, found), count in counts.items() if known == found)
             table = {f"{known} as {found}": count for (known, found), count in sorted(counts.items()) if known != found}
             result[name] = {"right": 100 * right / counts.total(), "clips": counts.total(), "confused": table}
-        result["drift_ms"] = {name: spread(values) for name, values in sorted(self.drifts.items())}
-        result["drift_ms"]["all"] = spread([value for values in self.drifts.values() for value in values])
+        drifts = {name: values for name, values in sorted(self.drifts.items()) if values}
+        if drifts:
+            drifts["all"] = [value for values in drifts.values() for value in values]
+        result["drift_ms"] = {name: spread(values) for name, values in drifts.items()}
         return result
 
 
@@ -127,48 +116,46 @@ def drifts(clip: Clip, found: Transcript) -> list[float]:
         while len(said) < len(word.text):
             said += next(tokens).text.strip()
         if word.exact:
-            result.append((first.peak - PROMPTS) * FRAME + CENTRE - word.start / 16_000)
+            result.append((first.peak - PROMPTS) * FRAME + WINDOW_CENTRE - word.start / RATE)
     return result
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(seconds: list[float]) -> dict[str, float]:
     """Return the median, the tenth and the ninetieth percentile of seconds, in milliseconds, and their number."""
-    low, middle, high = (1000 * np.percentile(values, share) for share in (10, 50, 90)) if values else (0.0, 0.0, 0.0)
-    return {"median": float(middle), "p10": float(low), "p90": float(high), "words": len(values)}
+    low, middle, high = (1000 * float(np.percentile(seconds, share)) for share in (10, 50, 90))
+    return {"median": middle, "p10": low, "p90": high, "words": len(seconds)}
 
 
-def evaluate(model: Any, sets: dict[str, EvaluationSet]) -> dict[str, Any]:
-    """Return the figures of a model on every set, its language prompt on auto."""
-    result = {}
-    for name, one in sets.items():
-        tally = Tally()
-        drawn = clips(one.recipe, SEED, one.count)
+def evaluate(models: Mapping[str, Any], per_language: int, sets: Mapping[str, Recipe] | None = None) -> dict[str, dict[str, Any]]:
+    """Return the figures of each model on every set, the language prompt on auto.
+
+    Args:
+        models: by name.
+        per_language: clips a language in each set, on average.
+        sets: by name; all of them by default.
+    """
+    result: dict[str, dict[str, Any]] = {name: {} for name in models}
+    for name, recipe in (sets or evaluation_sets()).items():
+        tallies = {model: Tally() for model in models}
+        drawn = clips(recipe, SEED, per_language * len(LANGUAGES))
         while group := list(islice(drawn, BATCH)):
-            found = model.transcribe_batch([Audio(clip.samples) for clip in group])
-            for clip, transcript in zip(group, found, strict=True):
-                tally.add(clip, transcript)
-        result[name] = tally.figures()
+            for model, tally in tallies.items():
+                found = models[model].transcribe_batch([Audio(clip.samples) for clip in group])
+                for clip, transcript in zip(group, found, strict=True):
+                    tally.add(clip, transcript)
+        for model, tally in tallies.items():
+            result[model][name] = tally.figures()
     return result
 
 
-def main() -> None:
-    """Read the command line, measure, and print the rates."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("model", type=Path, help="folder or .onnx file")
-    parser.add_argument("--per-language", type=int, default=100, help="clips a language in each set")
-    parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
-    options = parser.parse_args()
-    model = voxray.load_model(options.model)
-    sets = evaluate(model, evaluation_sets(options.per_language))
-    for name, values in sets.items():
-        rates = "  ".join(f"{language} {rate:.2f}" for language, rate in values["cer"].items())
-        right = "  ".join(f"{tag} {values[tag]['right']:.1f}" for tag in TAGS)
-        drift = values["drift_ms"]["all"]
-        print(f"{name:6} CER % {rates}; right % {right}; drift ms {drift['median']:.0f} [{drift['p10']:.0f} to {drift['p90']:.0f}]")
-    if options.out:
-        figures = {"model": model.info.sha256, "seed": SEED, "sets": sets}
-        options.out.write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def summary(figures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return one line for each model and set of what :func:`evaluate` returns."""
+    lines = []
+    for model, sets in figures.items():
+        for name, values in sets.items():
+            rates = "  ".join(f"{language} {rate:.2f}" for language, rate in values["cer"].items())
+            right = "  ".join(f"{kind} {values[kind]['right']:.1f}" for kind in KINDS)
+            drift = values["drift_ms"].get("all")
+            late = f"{drift['median']:.0f} [{drift['p10']:.0f} to {drift['p90']:.0f}]" if drift else "none, no clip is right"
+            lines.append(f"{model} {name:6} CER % {rates}; right % {right}; drift ms {late}")
+    return lines

@@ -1,11 +1,7 @@
-"""Write a trained run as FunASR and sherpa-onnx publish their models: ``python -m recipe.export RUN OUT``.
-
-OUT/funasr and OUT/sherpa are made, fp32 and int8. Needs FunASR, whose own model class and exporter do the writing.
-"""
+"""A trained run, written as FunASR and sherpa-onnx publish their models; FunASR's own class and exporter do the writing."""
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,46 +9,35 @@ import numpy as np
 import torch
 
 from recipe import layouts
-from recipe.model import Size
+from recipe.plan import Size
 from recipe.tokens import vocabulary
+from recipe.train import CHECKPOINT, CMVN
 
 AUTHOR = "voxray"
 COMMENT = "a small SenseVoice trained on synthetic speech; the recipe is in Voxray's repository"
 
 
-def export(run: Path, out: Path) -> None:
-    """Load a run's weights into FunASR's class and write both layouts.
+def export(run: Path, out: Path) -> int:
+    """Load a run's weights into FunASR's class and write ``out/funasr`` and ``out/sherpa``.
 
     Args:
-        run: folder with ``model.pt``, or a ``checkpoint.pt`` of an unfinished run, and ``cmvn.npz``.
+        run: folder of a run, finished or not.
         out: folder to write to.
 
+    Returns:
+        The epochs that the weights have seen.
+
     Raises:
-        SystemExit: if the run has no weights yet.
+        ValueError: if the run has no weights yet.
     """
-    weights = next((path for path in (run / "model.pt", run / "checkpoint.pt") if path.exists()), None)
-    if weights is None:
-        raise SystemExit(f"{run} holds neither model.pt nor checkpoint.pt; train first: python -m recipe.train {run}")
-    state = torch.load(weights, weights_only=True)
+    if not (run / CHECKPOINT).exists():
+        raise ValueError(f"{run} holds no {CHECKPOINT}; train first: python -m recipe train {run}")
+    state = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=True)
     config = layouts.config(**asdict(Size()))
     config["frontend_conf"]["dither"] = 0.0  # the same sound gives the same features
     model = layouts.build(config, len(vocabulary()))
-    model.load_state_dict(state.get("model", state))
-    with np.load(run / "cmvn.npz") as cmvn:
+    model.load_state_dict(state["model"])
+    with np.load(run / CMVN) as cmvn:
         description = layouts.Description(vocabulary(), cmvn["shift"], cmvn["scale"], config, AUTHOR, COMMENT)
     layouts.write(model.export(device="cpu"), description, out, int8=True)
-
-
-def main() -> None:
-    """Read the command line and say what was written."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("out", type=Path, help="folder to write to")
-    options = parser.parse_args()
-    export(options.run, options.out)
-    for path in sorted(options.out.rglob("*.*")):
-        print(f"{path.stat().st_size:>12,} {path}")
-
-
-if __name__ == "__main__":
-    main()
+    return int(state["epoch"])

@@ -21,9 +21,10 @@ from unittest import mock
 import numpy as np
 import numpy.typing as npt
 
-WIDTH = 560  # seven frames of 80 mel energies
+from recipe.plan import FEATURES
+from voxray.models.sensevoice import LANGUAGES, WITH_ITN, WITHOUT_ITN
+
 SHERPA_NAMES = {"speech": "x", "speech_lengths": "x_length", "textnorm": "text_norm", "ctc_logits": "logits"}
-PROMPTS = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
 
 PIECES = "chn_jpn_yue_eng_ko_spectok.bpe.model"  # the name that funasr_onnx asks for
 
@@ -87,7 +88,7 @@ def build(config: dict[str, Any], vocabulary: int) -> Any:
     return SenseVoiceSmall(
         encoder=config["encoder"],
         encoder_conf=config["encoder_conf"],
-        input_size=WIDTH,
+        input_size=FEATURES,
         vocab_size=vocabulary,
         **config["model_conf"],
     ).eval()
@@ -105,14 +106,14 @@ def write(exported: Any, description: Description, out: Path, *, int8: bool) -> 
     funasr, sherpa = out / "funasr", out / "sherpa"
     for folder in (funasr, sherpa):
         folder.mkdir(parents=True, exist_ok=True)
-    export(exported, funasr, int8=int8)
+    _write_onnx(exported, funasr, int8=int8)
     _write_texts(funasr, description)
     _write_sherpa(funasr / "model.onnx", sherpa, description)
     if int8:
         _quantise_sherpa(sherpa)
 
 
-def export(exported: Any, folder: Path, *, int8: bool) -> None:
+def _write_onnx(exported: Any, folder: Path, *, int8: bool) -> None:
     """Write ``model.onnx``, and ``model_quant.onnx`` where int8 is wanted, with FunASR's exporter.
 
     FunASR leaves the choice of PyTorch's exporter to its default, which has changed since the published files were
@@ -131,9 +132,9 @@ def _write_texts(folder: Path, description: Description) -> None:
     def numbers(values: FloatArray) -> str:
         return " ".join(f"{value:.6f}" for value in values)
 
-    lines = ["<Nnet>", f"<Splice> {WIDTH} {WIDTH}", "[ 0 ]"]
-    lines += [f"<AddShift> {WIDTH} {WIDTH}", f"<LearnRateCoef> 0 [ {numbers(description.shift)} ]"]
-    lines += [f"<Rescale> {WIDTH} {WIDTH}", f"<LearnRateCoef> 0 [ {numbers(description.scale)} ]", "</Nnet>"]
+    lines = ["<Nnet>", f"<Splice> {FEATURES} {FEATURES}", "[ 0 ]"]
+    lines += [f"<AddShift> {FEATURES} {FEATURES}", f"<LearnRateCoef> 0 [ {numbers(description.shift)} ]"]
+    lines += [f"<Rescale> {FEATURES} {FEATURES}", f"<LearnRateCoef> 0 [ {numbers(description.scale)} ]", "</Nnet>"]
     (folder / "am.mvn").write_text("\n".join(lines) + "\n", encoding="utf-8")
     (folder / "tokens.json").write_text(json.dumps(description.tokens, ensure_ascii=False, indent=0), encoding="utf-8")
     (folder / "config.yaml").write_text(yaml.safe_dump(description.config, sort_keys=False), encoding="utf-8")
@@ -169,9 +170,9 @@ def _metadata(description: Description) -> dict[str, str]:
         "maintainer": "voxray",
         "vocab_size": len(description.tokens),
         "comment": description.comment,
-        **{f"lang_{name}": row for name, row in PROMPTS.items()},
-        "with_itn": 14,
-        "without_itn": 15,
+        **{f"lang_{name}": row for name, row in LANGUAGES.items()},
+        "with_itn": WITH_ITN,
+        "without_itn": WITHOUT_ITN,
     }
     return {key: str(value) for key, value in fields.items()}
 

@@ -1,37 +1,21 @@
 """SenseVoice-Small's architecture in plain PyTorch, with FunASR's names, so that its weights load into FunASR's class.
 
-Two things differ in form, not in value. The FSMN memory is eleven shifted multiply-adds, since PyTorch's depthwise
-convolution is slow on a CPU; and there is no dropout, since every clip is seen a few times only.
+Three things differ in form, not in value. The FSMN memory is eleven shifted multiply-adds and attention is plain products,
+since PyTorch's depthwise convolution in fp32 and its fused attention are slow on a CPU for rows this few; and there is no
+dropout, since every clip is seen a few times only.
 
-**Source:** FunASR's ``funasr/models/sense_voice/model.py``; the exact forward is written out in the project's
-specification of models, section 1.3.
+**Source:** FunASR's ``funasr/models/sense_voice/model.py``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-FEATURES = 560
-PROMPT_ROWS = 16
-KERNEL = 11
-AUTO, WITH_ITN, WITHOUT_ITN = 0, 14, 15
-LANGUAGE_ROWS = {"zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
-
-
-@dataclass(frozen=True, slots=True)
-class Size:
-    """The size of a SenseVoice: residual width, attention heads, feed-forward width, and its two stacks of layers."""
-
-    width: int = 128
-    heads: int = 4
-    inner: int = 512
-    blocks: int = 10
-    tp_blocks: int = 4
+from recipe.plan import FEATURES, KERNEL, PROMPT_ROWS, Size
 
 
 class Memory(nn.Module):
@@ -56,7 +40,10 @@ class Memory(nn.Module):
 
 
 class Attention(Memory):
-    """SANM: multi-head self-attention plus the FSMN memory of the values."""
+    """SANM: multi-head self-attention plus the FSMN memory of the values.
+
+    It inherits the memory, since FunASR keeps the filter as ``self_attn.fsmn_block``.
+    """
 
     def __init__(self, width_in: int, size: Size) -> None:
         super().__init__(size.width)
@@ -89,7 +76,7 @@ class FeedForward(nn.Module):
 
 
 class Layer(nn.Module):
-    """One pre-norm SANM layer; the first of all widens nothing back, so it has no residual round its attention."""
+    """One pre-norm SANM layer; the first of all changes the width, so it has no residual around its attention."""
 
     def __init__(self, width_in: int, size: Size) -> None:
         super().__init__()
@@ -118,7 +105,7 @@ class Encoder(nn.Module):
 
     def forward(self, rows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rows after the middle norm and after the last one, each (B, T, D)."""
-        rows = rows * self.scale + positions(rows.shape[1])
+        rows = rows * self.scale + positions(rows.shape[1], rows.device)
         for layer in (*self.encoders0, *self.encoders):
             rows = layer(rows, mask)
         middle = rows = self.after_norm(rows)
@@ -130,7 +117,7 @@ class Encoder(nn.Module):
 class SenseVoice(nn.Module):
     """The recogniser: prompts, encoder, CTC head."""
 
-    def __init__(self, vocabulary: int, size: Size = Size()) -> None:
+    def __init__(self, vocabulary: int, size: Size) -> None:
         super().__init__()
         self.embed = nn.Embedding(PROMPT_ROWS, FEATURES)
         self.encoder = Encoder(size)
@@ -150,13 +137,13 @@ class SenseVoice(nn.Module):
         prompts = self.embed(torch.cat([language[:, None], fixed, textnorm[:, None]], dim=1))
         rows = torch.cat([prompts, features], dim=1)
         places = torch.arange(rows.shape[1], device=features.device)
-        mask = (places[None] < lengths[:, None] + prompts.shape[1]).to(rows.dtype)[:, :, None]
+        mask = (places[None] < lengths.to(rows.device)[:, None] + prompts.shape[1]).to(rows.dtype)[:, :, None]
         middle, last = self.encoder(rows, mask)
         return self.ctc.ctc_lo(middle), self.ctc.ctc_lo(last)
 
 
-def positions(count: int) -> Tensor:
+def positions(count: int, device: torch.device | None = None) -> Tensor:
     """Return the sinusoidal positions 1 to ``count``, (count, 560): sines in the first half, cosines in the second."""
-    steps = torch.arange(FEATURES // 2) * (-math.log(10_000.0) / (FEATURES / 2 - 1))
-    angles = torch.arange(1, count + 1)[:, None] * torch.exp(steps)[None]
+    steps = torch.arange(FEATURES // 2, device=device) * (-math.log(10_000.0) / (FEATURES / 2 - 1))
+    angles = torch.arange(1, count + 1, device=device)[:, None] * torch.exp(steps)[None]
     return torch.cat([angles.sin(), angles.cos()], dim=1)

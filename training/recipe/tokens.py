@@ -14,8 +14,8 @@ from itertools import pairwise
 from truespeech.clip import Clip
 from truespeech.lexicon import LANGUAGES, SPACED, lexicon
 from truespeech.spoken import RATE, Word
+from voxray.models.sensevoice import BLANK
 
-BLANK = 0
 FIRST = ("<unk>", "<s>", "</s>")
 STOP = {"zh": "。", "yue": "。", "ja": "。", "en": ".", "ko": "."}
 TAGS = tuple(
@@ -25,7 +25,6 @@ TAGS = tuple(
         "DISGUSTED SURPRISED OTHER EMO_UNKNOWN Cry Sneeze Breath Cough Sing Speech_Noise withitn woitn GBG Event_UNK"
     ).split()
 )
-PROMPTS = 4
 FRAME = 0.06  # seconds between output frames
 
 

@@ -1,17 +1,13 @@
-"""Train the bundled model: ``python -m recipe.train RUN`` in the folder ``training``.
-
-Stops at any time and goes on where it was when started again. Writes into RUN: ``cmvn.npz``, shards of examples,
-``checkpoint.pt`` after every epoch, ``log.csv``, and ``model.pt`` at the end.
-"""
+"""Training: batches, losses, and a run that can be stopped and goes on where it was."""
 
 from __future__ import annotations
 
-import argparse
 import csv
 import math
-import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from multiprocessing import get_context
@@ -23,49 +19,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from recipe.evaluate import TAGS, distance
-from recipe.model import AUTO, LANGUAGE_ROWS, WITH_ITN, WITHOUT_ITN, SenseVoice
-from recipe.shards import CLIPS, Example, Featuriser, batches, fitting, load, produce, shard_path, statistics
-from recipe.tokens import BLANK, PROMPTS, tag, vocabulary
+from recipe.evaluate import KINDS, distance
+from recipe.model import SenseVoice
+from recipe.plan import FEATURES, Machine, Plan, Size
+from recipe.shards import Example, Featuriser, Shelf, batches, fitting, produce, statistics
+from recipe.tokens import tag, vocabulary
 from truespeech.clip import CLEAN, Recipe
-from truespeech.workers import Work, make
+from truespeech.workers import Work, make, processors
 from voxray.frontend import Cmvn
+from voxray.models.sensevoice import BLANK, LANGUAGES, PROMPTS, WITH_ITN, WITHOUT_ITN
 
 TRAIN_SEED, CHECK_SEED, STATISTICS_SEED = 1, 2, 3
 CHECKED = 320  # clips that every epoch is checked on
 IGNORED = -100
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to train.
-
-    Attributes:
-        epochs: each draws ``draws`` times a shard's clips from the newest ``window`` shards, of which one is new.
-        rows: padded rows of a batch at most; about sixteen clips.
-        rate: the highest learning rate, reached after ``warmup`` updates, falling as a cosine to nothing.
-        middle: weight of the CTC at the middle norm.
-        tags: weight of the cross-entropy on the four prompt rows.
-        aligned: share of the epochs that a frame-wise cross-entropy on the known word times helps in, fading out.
-        told: share of the clips whose language prompt names the language; the others have auto.
-        punctuated: share of the clips with the prompt ``withitn``, whose transcript ends in a full stop.
-        short: longest clip of the first epochs, in output frames.
-    """
-
-    epochs: int = 40
-    draws: float = 2.0
-    window: int = 6
-    rows: int = 800
-    rate: float = 8e-4
-    warmup: int = 400
-    middle: float = 0.3
-    tags: float = 0.5
-    aligned: float = 0.5
-    told: float = 0.4
-    punctuated: float = 0.3
-    short: tuple[int, ...] = (35, 45, 60)
-    threads: int = 2
-    makers: int = 1
+CHECKPOINT, LOG, CMVN = "checkpoint.pt", "log.csv", "cmvn.npz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +40,11 @@ class Batch:
     """Padded tensors of some examples.
 
     Attributes:
-        features: (B, T, 560) float32, lengths (B,).
-        language, textnorm: (B,) prompt rows.
-        tags: (B, 4) ids of the four prompt rows.
-        tokens: all transcripts one after the other; counts (B,).
-        aligned: (B, T) token by frame, from the word times; padding is ignored.
+        features: (B, T, 560) float32, lengths (B,) int64.
+        language, textnorm: (B,) int64 prompt rows.
+        tags: (B, 4) int64 ids of the four prompt rows.
+        tokens: (sum of counts,) int64, all transcripts one after the other; counts (B,) int64.
+        aligned: (B, T) int64 token by frame, from the word times; padding is ignored.
     """
 
     features: Tensor
@@ -89,11 +56,16 @@ class Batch:
     counts: Tensor
     aligned: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device; lengths and counts stay on the CPU, where ``ctc_loss`` reads them."""
+        moved = ("features", "language", "textnorm", "tags", "tokens", "aligned")
+        return replace(self, **{name: getattr(self, name).to(device) for name in moved})
+
 
 def collate(examples: list[Example], plan: Plan, rng: np.random.Generator) -> Batch:
     """Pad examples and draw their prompts."""
     lengths = np.array([len(example.features) for example in examples])
-    features = np.zeros((len(examples), lengths.max(), 560), np.float32)
+    features = np.zeros((len(examples), lengths.max(), FEATURES), np.float32)
     aligned = np.full(features.shape[:2], IGNORED)
     language, textnorm, tags, counts = [], [], [], []
     tokens: list[int] = []
@@ -102,19 +74,20 @@ def collate(examples: list[Example], plan: Plan, rng: np.random.Generator) -> Ba
         aligned[i, : lengths[i]] = BLANK
         for token, (start, end) in zip(example.target.tokens, example.target.spans, strict=True):
             aligned[i, min(start, lengths[i] - 1) : min(end + 1, lengths[i])] = token
-        language.append(LANGUAGE_ROWS[example.language] if rng.random() < plan.told else AUTO)
+        language.append(LANGUAGES[example.language if rng.random() < plan.told else "auto"])
         punctuated = rng.random() < plan.punctuated
         textnorm.append(WITH_ITN if punctuated else WITHOUT_ITN)
         tags.append((*example.target.tags, tag("withitn" if punctuated else "woitn")))
         text = example.target.tokens + ((example.target.stop,) if punctuated and example.target.stop else ())
         tokens += text
         counts.append(len(text))
-    return Batch(*(torch.as_tensor(one) for one in (features, lengths, language, textnorm, tags, tokens, counts, aligned)))
+    said = np.array(tokens, np.int64)
+    return Batch(*(torch.as_tensor(one) for one in (features, lengths, language, textnorm, tags, said, counts, aligned)))
 
 
 def losses(model: SenseVoice, batch: Batch) -> dict[str, Tensor]:
     """Return the losses of a batch by name, each a mean per token, row or frame."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(batch.features.device.type, torch.bfloat16):
         middle, last = model(batch.features, batch.lengths, batch.language, batch.textnorm)
     result = {}
     for name, logits in (("ctc", last), ("middle", middle)):
@@ -132,47 +105,49 @@ def _ctc(scores: Tensor, batch: Batch) -> Tensor:
     return total / max(1, int(batch.counts.sum()))
 
 
-def rate_at(update: int, total: int, plan: Plan) -> float:
+def rate_at(update: int, plan: Plan) -> float:
     """Return the learning rate of an update: a straight rise, then a cosine down to a hundredth."""
     if update < plan.warmup:
         return plan.rate * (update + 1) / plan.warmup
-    share = (update - plan.warmup) / max(1, total - plan.warmup)
+    share = (update - plan.warmup) / max(1, plan.epochs * plan.updates - plan.warmup)
     return plan.rate * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, share))) / 2)
 
 
 class Training:
-    """A run: its folder, model, optimiser and clock."""
+    """A run: its folder, plan, model, optimiser, log and clock."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
+    def __init__(self, folder: Path, plan: Plan, device: torch.device) -> None:
         torch.manual_seed(0)
-        torch.set_num_threads(plan.threads)
-        self.folder, self.plan = folder, plan
-        self.model = SenseVoice(len(vocabulary()))
+        self.folder, self.plan, self.device = folder, plan, device
+        self.model = SenseVoice(len(vocabulary()), Size()).to(device)
         decay, plain = ([p for p in self.model.parameters() if (p.dim() > 1) is deep] for deep in (True, False))
         groups = [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
         self.epoch, self.update, self.seconds = 0, 0, 0.0
-        self.per_epoch = round(plan.draws * CLIPS / 16)
-        if self._checkpoint.exists():
+        self.log: list[dict[str, float]] = []
+        if (folder / CHECKPOINT).exists():
             self._resume()
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
-
     def _resume(self) -> None:
-        state = torch.load(self._checkpoint, weights_only=True)
+        state = torch.load(self.folder / CHECKPOINT, map_location=self.device, weights_only=True)
+        plan = {**state["plan"], "epochs": self.plan.epochs}  # a longer plan may go on, its rate following the new length
+        if plan != _plain(self.plan) or tuple(state["vocabulary"]) != vocabulary():
+            raise ValueError(f"{self.folder} was begun with another plan or other words; train in a new folder")
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.epoch, self.update, self.seconds = state["epoch"], state["update"], state["seconds"]
+        self.epoch, self.update, self.seconds, self.log = (state[name] for name in ("epoch", "update", "seconds", "log"))
 
     def save(self) -> None:
-        """Write the checkpoint; the old one stays until the new one is whole."""
-        state = {name: getattr(self, name) for name in ("epoch", "update", "seconds")}
+        """Write checkpoint and log; the old ones stay until the new ones are whole."""
+        state = {name: getattr(self, name) for name in ("epoch", "update", "seconds", "log")}
+        state |= {"plan": _plain(self.plan), "vocabulary": list(vocabulary())}
         state |= {"model": self.model.state_dict(), "optimiser": self.optimiser.state_dict()}
-        part = self._checkpoint.with_suffix(".part")
-        torch.save(state, part)
-        part.rename(self._checkpoint)
+        with _whole(self.folder / CHECKPOINT) as part:
+            torch.save(state, part)
+        with _whole(self.folder / LOG) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for row in self.log for name in row)))
+            writer.writeheader()
+            writer.writerows({name: f"{value:.5g}" for name, value in row.items()} for row in self.log)
 
     def run_epoch(self, examples: list[Example]) -> dict[str, float]:
         """Train one epoch on the window's examples and return its mean losses."""
@@ -182,17 +157,15 @@ class Training:
             examples = [example for example in examples if len(example.features) <= self.plan.short[self.epoch]]
         weights = self._weights()
         sums = dict.fromkeys(weights, 0.0)
-        self.model.train()
-        while done < self.per_epoch:
-            for group in islice(batches(examples, self.plan.rows, rng), self.per_epoch - done):
-                parts = self._step(collate(group, self.plan, rng), weights)
+        while done < self.plan.updates:
+            for group in islice(batches(examples, self.plan.rows, rng), self.plan.updates - done):
+                parts = self._step(collate(group, self.plan, rng).to(self.device), weights)
                 sums = {name: sums[name] + part for name, part in parts.items()}
                 done += 1
                 if done % 100 == 0:
                     shown = " ".join(f"{name} {value / done:.3f}" for name, value in sums.items())
                     print(f"epoch {self.epoch} update {done}: {shown} ({(time.perf_counter() - begun) / done:.3f} s)", flush=True)
         self.epoch += 1
-        self.seconds += time.perf_counter() - begun
         return {name: value / done for name, value in sums.items()}
 
     def _weights(self) -> dict[str, float]:
@@ -204,122 +177,137 @@ class Training:
     def _step(self, batch: Batch, weights: dict[str, float]) -> dict[str, float]:
         """Update the weights once and return the losses."""
         for options in self.optimiser.param_groups:
-            options["lr"] = rate_at(self.update, self.plan.epochs * self.per_epoch, self.plan)
+            options["lr"] = rate_at(self.update, self.plan)
         parts = losses(self.model, batch)
         self.optimiser.zero_grad()
         torch.stack([weight * parts[name] for name, weight in weights.items()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         self.update += 1
-        return {name: float(part.detach()) for name, part in parts.items()}
+        values = torch.stack([parts[name].detach() for name in weights]).tolist()
+        return dict(zip(weights, values, strict=True))
 
     @torch.no_grad()
     def check(self, examples: list[Example]) -> dict[str, float]:
         """Return the token error rate by language and the share of wrong tags on examples, prompts on auto."""
-        self.model.eval()
-        plan = Plan(told=0.0, punctuated=0.0)
+        plan = replace(self.plan, told=0.0, punctuated=0.0)
         rng = np.random.default_rng(0)
         errors: Counter[str] = Counter()
         totals: Counter[str] = Counter()
         for group in batches(examples, 2000, rng):
-            batch = collate(group, plan, rng)
+            batch = collate(group, plan, rng).to(self.device)
             _, logits = self.model(batch.features, batch.lengths, batch.language, batch.textnorm)
-            for example, best in zip(group, logits.argmax(dim=-1), strict=True):
+            for example, best in zip(group, logits.argmax(dim=-1).cpu(), strict=True):
                 said = torch.unique_consecutive(best[PROMPTS : PROMPTS + len(example.features)])
                 if known := list(example.target.tokens):
                     errors[f"ter_{example.language}"] += distance([int(token) for token in said if token != BLANK], known)
                     totals[f"ter_{example.language}"] += len(known)
-                for name, label, found in zip(TAGS, example.target.tags, best, strict=False):
-                    errors[name] += int(found) != label
-                    totals[name] += 1
+                for kind, label, found in zip(KINDS, example.target.tags, best, strict=False):
+                    errors[f"wrong_{kind}"] += int(found) != label
+                    totals[f"wrong_{kind}"] += 1
         return {name: errors[name] / total for name, total in sorted(totals.items())}
+
+
+def here() -> Machine:
+    """Return what this machine offers: a GPU if there is one, and the processors that this process may use.
+
+    On a CPU, one processor makes speech and the others train; more than four bring nothing to batches this small.
+    """
+    cores = processors()
+    if torch.cuda.is_available():
+        return Machine("cuda", threads=1, makers=max(1, cores - 1))
+    return Machine("cpu", threads=max(1, min(4, cores - 1)), makers=1)
 
 
 def normalisation(folder: Path) -> Cmvn:
     """Return the run's normalisation, measured once."""
-    path = folder / "cmvn.npz"
+    path = folder / CMVN
     if not path.exists():
         cmvn = statistics(Recipe(), STATISTICS_SEED)
-        np.savez(path, shift=cmvn.shift, scale=cmvn.scale)
+        with _whole(path) as part, part.open("wb") as file:
+            np.savez(file, shift=cmvn.shift, scale=cmvn.scale)
     with np.load(path) as file:
         return Cmvn(file["shift"], file["scale"])
 
 
-def log(folder: Path, values: dict[str, Any]) -> None:
-    """Append a line to the run's log."""
-    path = folder / "log.csv"
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(values))
-        if new:
-            writer.writeheader()
-        writer.writerow({name: f"{value:.5g}" if isinstance(value, float) else value for name, value in values.items()})
+def train(folder: Path, plan: Plan, machine: Machine) -> None:
+    """Train, or go on with, the run in a folder: ``checkpoint.pt``, ``log.csv``, ``cmvn.npz`` and shards of examples.
 
-
-def train(folder: Path, plan: Plan) -> None:
-    """Train, or go on with, the run in a folder."""
+    A stopped run loses what it did since its last whole epoch.
+    """
+    begun = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(machine.threads)
     featuriser = Featuriser(normalisation(folder))
     held_out = Work(replace(CLEAN, held_out=True), CHECK_SEED, featuriser)
-    check = [one for one in make(held_out, range(CHECKED)) if fitting(one)]
-    training = Training(folder, plan)
+    check = [example for example in make(held_out, range(CHECKED)) if fitting(example)]
+    training = Training(folder, plan, torch.device(machine.device))
+    shelf = Shelf(folder, plan.clips)
+    with _maker(training, shelf, Work(Recipe(), TRAIN_SEED, featuriser), machine.makers) as maker:
+        window: dict[int, list[Example]] = {}
+        while training.epoch < plan.epochs:
+            _slide(window, _needed(training), shelf, maker)
+            means = training.run_epoch([example for examples in window.values() for example in examples])
+            found = training.check(check)
+            maker.wanted.value = training.epoch + 2
+            training.seconds, begun = training.seconds + time.perf_counter() - begun, time.perf_counter()
+            row = {"epoch": training.epoch, "update": training.update, "minutes": training.seconds / 60, **means, **found}
+            training.log.append(row)
+            training.save()
+            print(" ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
+    shelf.drop_before(plan.epochs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Maker:
+    """The process that makes shards, and the number of shards that it shall have made."""
+
+    process: Any
+    wanted: Any
+
+
+@contextmanager
+def _maker(training: Training, shelf: Shelf, work: Work[Example], processes: int) -> Iterator[_Maker]:
+    """Let another process make the shards that are still needed and missing."""
     context = get_context("spawn")
     wanted = context.Value("i", training.epoch + 2)
-    made = [int(path.stem[-4:]) for path in folder.glob("shard-????.npz")]
-    numbers = range(max(made) + 1 if made else 0, plan.epochs)
-    maker = context.Process(
-        target=_make_shards, args=(folder, Work(Recipe(), TRAIN_SEED, featuriser), numbers, wanted, plan.makers)
-    )
-    maker.start()
-    window: dict[int, list[Example]] = {}
+    missing = sorted(set(range(_needed(training).start, training.plan.epochs)) - set(shelf.kept()))
+    process = context.Process(target=produce, args=(shelf, work, missing, wanted, processes))
+    process.start()
     try:
-        while training.epoch < plan.epochs:
-            _slide(window, range(max(0, training.epoch + 1 - plan.window), training.epoch + 1), folder, maker)
-            means = training.run_epoch([example for examples in window.values() for example in examples])
-            training.save()
-            wanted.value = training.epoch + 2
-            found = training.check(check)
-            values = {"epoch": training.epoch, "update": training.update, "minutes": training.seconds / 60, **means, **found}
-            log(folder, values)
-            print(" ".join(f"{name} {value:.4g}" for name, value in values.items()), flush=True)
-        torch.save(training.model.state_dict(), folder / "model.pt")
+        yield _Maker(process, wanted)
     finally:
-        maker.terminate()
+        process.terminate()
+        process.join()
 
 
-def _slide(window: dict[int, list[Example]], numbers: range, folder: Path, maker: Any) -> None:
+def _needed(training: Training) -> range:
+    """Return the numbers of the shards that the next epoch draws from."""
+    return range(max(0, training.epoch + 1 - training.plan.window), training.epoch + 1)
+
+
+def _slide(window: dict[int, list[Example]], numbers: range, shelf: Shelf, maker: _Maker) -> None:
     """Let the window hold these shards: read the new ones, once they are there, and drop the old ones with their files."""
     for number in numbers:
+        while number not in window and not shelf.path(number).exists():
+            if not maker.process.is_alive():
+                raise ValueError(f"the process that makes speech has ended before shard {number}; start again")
+            time.sleep(0.2)
         if number not in window:
-            window[number] = load(_awaited(shard_path(folder, number), maker))
-    for old in [number for number in window if number not in numbers]:
+            window[number] = shelf.load(number)
+    for old in [number for number in window if number < numbers.start]:
         del window[old]
-        shard_path(folder, old).unlink(missing_ok=True)
+    shelf.drop_before(numbers.start)
 
 
-def _make_shards(folder: Path, work: Work[Example], numbers: range, wanted: Any, processes: int) -> None:
-    os.nice(5)  # the training goes first
-    produce(folder, work, numbers, wanted, processes)
+def _plain(plan: Plan) -> dict[str, Any]:
+    """Return a plan as a checkpoint holds it."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(plan).items()}
 
 
-def _awaited(path: Path, maker: Any) -> Path:
-    while not path.exists():
-        if not maker.is_alive():
-            raise SystemExit(f"{path.name} is missing and its maker has ended; start again")
-        time.sleep(0.2)
-    return path
-
-
-def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of the run")
-    defaults = asdict(Plan())
-    for name in ("epochs", "threads", "makers"):
-        parser.add_argument(f"--{name}", type=int, default=defaults[name])
-    options = vars(parser.parse_args())
-    train(options.pop("run"), Plan(**options))
-
-
-if __name__ == "__main__":
-    main()
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """Give a path to write to that takes the place of ``path`` once it is written."""
+    part = path.with_suffix(".part")
+    yield part
+    part.replace(path)

@@ -15,7 +15,7 @@ from scipy.signal import oaconvolve
 from truespeech import sounds
 from truespeech.engine import Engine
 from truespeech.lexicon import LANGUAGES, Entry, lexicon
-from truespeech.spoken import RATE, Rejected, Sound, Speaker, Spoken, Word, concat, sentence
+from truespeech.spoken import RATE, TRIM, Rejected, Sound, Speaker, Spoken, Word, concat, sentence
 from truespeech.voices import EMOTIONS, KNOWN, manner
 
 NO_SPEECH, NO_EMOTION, NO_EVENT, SPEECH = "nospeech", "EMO_UNKNOWN", "Event_UNK", "Speech"
@@ -203,17 +203,17 @@ def _placed(spoken: Spoken, emotion: str, event: str, rng: np.random.Generator) 
     prosody = EMOTIONS[emotion]
     speech = sounds.tilt(spoken.samples, rng.uniform(*prosody.effort))
     speech *= LEVEL * 10 ** (rng.uniform(*prosody.level) / 20) / rms(speech)
-    room = {"Laughter": 1.5, "Cough": 1.0}.get(event, 0.0) if rng.random() < 0.7 else 0.0
+    space = {"Laughter": 1.5, "Cough": 1.0}.get(event, 0.0) if rng.random() < 0.7 else 0.0
     before = rng.random() < 0.5
-    lead = rng.uniform(0.1, 0.5) + room * before
-    tail = rng.uniform(0.1, 0.5) + room * (not before)
+    lead = rng.uniform(0.1, 0.5) + space * before
+    tail = rng.uniform(0.1, 0.5) + space * (not before)
     padded = np.pad(speech, (round(lead * RATE), round(tail * RATE)))
     mix = _Mix(padded, padded.copy(), tuple(word.moved(round(lead * RATE)) for word in spoken.words))
     if event:
         whole = Span(event, 0, len(padded))
-        aside = Span(event, 0, round(room * RATE)) if before else Span(event, len(padded) - round(room * RATE), len(padded))
-        span = aside if room else _part(whole, rng)
-        decibels = rng.uniform(-8.0, 3.0) if room else rng.uniform(-16.0, -6.0)
+        aside = Span(event, 0, round(space * RATE)) if before else Span(event, len(padded) - round(space * RATE), len(padded))
+        span = aside if space else _part(whole, rng)
+        decibels = rng.uniform(-8.0, 3.0) if space else rng.uniform(-16.0, -6.0)
         _add_event(mix, event, span, rms(speech) * 10 ** (decibels / 20), rng)
     return mix
 
@@ -228,8 +228,10 @@ def _part(whole: Span, rng: np.random.Generator) -> Span:
 
 
 def _add_event(mix: _Mix, event: str, span: Span, level: float, rng: np.random.Generator) -> None:
-    mix.over[span.start : span.end] += level * sounds.EVENTS[event](rng, span.end - span.start)
-    mix.events += (span,)
+    sound = sounds.EVENTS[event](rng, span.end - span.start)
+    mix.over[span.start : span.end] += level * sound
+    heard = np.flatnonzero(np.abs(sound) > TRIM * np.abs(sound).max())  # a cough is shorter than its span
+    mix.events += (Span(event, span.start + int(heard[0]), span.start + int(heard[-1]) + 1),)
 
 
 def _worsen(mix: _Mix, recipe: Recipe, rng: np.random.Generator) -> None:

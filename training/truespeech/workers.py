@@ -64,6 +64,11 @@ def clips(recipe: Recipe, seed: int, count: int, processes: int | None = None) -
     return make(Work(recipe, seed, itself), range(count), processes)
 
 
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def make(work: Work[Result], span: range, processes: int | None = None) -> Iterator[Result]:
     """Do the work of each index of ``span``, several at once, and return the results in order.
 
@@ -75,14 +80,14 @@ def make(work: Work[Result], span: range, processes: int | None = None) -> Itera
     """
     context = get_context("spawn")  # a fork of this process would take its threads and its memory along
     workers = []
-    for _ in range(processes or os.cpu_count() or 1):
+    groups = range(span.start // GROUP, -(-span.stop // GROUP))
+    for _ in range(min(processes or processors(), len(groups))):
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(there, work), daemon=True)
         process.start()
         there.close()
         workers.append((process, here))
     try:
-        groups = range(span.start // GROUP, -(-span.stop // GROUP))
         for group, results in zip(groups, _in_order([connection for _, connection in workers], groups), strict=True):
             yield from (result for index, result in enumerate(results, group * GROUP) if index in span)
     except (EOFError, ConnectionError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recipe.shards import Example, Featuriser, batches, fitting, load, rows_of, save
+from recipe.shards import Example, Featuriser, Shelf, batches, fitting, rows_of
 from recipe.tokens import Target
 from truespeech.clip import Recipe
 from truespeech.workers import clips
@@ -22,12 +22,27 @@ def example(rows: int, tokens: tuple[int, ...] = (5, 6), seed: int = 0) -> Examp
 
 def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
     examples = [example(12), example(30, ()), example(7, (4, 4, 8))]
-    save(tmp_path / "shard-0000.npz", examples)
-    found = load(tmp_path / "shard-0000.npz")
+    shelf = Shelf(tmp_path, 3)
+    shelf.save(0, examples)
+    found = shelf.load(0)
     assert [path.name for path in tmp_path.iterdir()] == ["shard-0000.npz"]
     assert [(one.target, one.language) for one in found] == [(one.target, one.language) for one in examples]
     for one, other in zip(found, examples, strict=True):
         np.testing.assert_array_equal(one.features, other.features)
+
+
+def test_old_shards_are_dropped(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path, 8)
+    for number in (0, 2, 5, 6):
+        shelf.save(number, [example(4)])
+    shelf.drop_before(5)
+    assert shelf.kept() == [5, 6]
+    assert shelf.span(5) == range(40, 48)
+
+
+def test_nothing_makes_no_batch() -> None:
+    with pytest.raises(ValueError, match="no examples"):
+        next(batches([], 400, np.random.default_rng(0)))
 
 
 def test_batches_hold_every_example_once_and_few_padded_rows() -> None:
