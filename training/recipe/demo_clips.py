@@ -72,16 +72,18 @@ def candidates(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
     """Draw clips of a kind that are of handy length and that every model gets right, tags included."""
     for clip in clips(kind.recipe, seed, DRAWS):
         seconds = len(clip.samples) / RATE
-        if SECONDS[0] <= seconds <= SECONDS[1] and WORDS[0] <= len(clip.words) <= WORDS[1] and right(clip, models):
+        if SECONDS[0] <= seconds <= SECONDS[1] and WORDS[0] <= len(clip.words) <= WORDS[1] and heard(clip, models) == clip.text:
             yield clip
 
 
-def right(clip: Clip, models: list[Any]) -> bool:
-    """Whether every model finds the text and the tags of a clip."""
+def heard(clip: Clip, models: list[Any]) -> str | None:
+    """Return the text that every model finds, told the language or not; None if they differ or a tag is wrong."""
     known = (clip.language, clip.emotion, clip.event)
     (sound,) = sounds([clip])
-    heard = [model.transcribe(Audio(sound)) for model in models]
-    return all(one.text == clip.text and tuple(tag.label for tag in one.tags[:3]) == known for one in heard)
+    found = [model.transcribe(Audio(sound), language) for model in models for language in ("auto", clip.language)]
+    texts = {one.text for one in found}
+    tags = {tuple(tag.label for tag in one.tags[:3]) for one in found}
+    return texts.pop() if len(texts) == 1 and tags == {known} else None
 
 
 def with_burst(clip: Clip, place: int, decibels: float) -> Clip:
@@ -104,15 +106,11 @@ def misheard(models: list[Any]) -> tuple[Clip, str]:
         for place in range(1, len(clip.words) - 1):
             for decibels in LOUDER:
                 noisy = with_burst(clip, place, decibels)
-                (sound,) = sounds([noisy])
-                texts = {model.transcribe(Audio(sound)).text for model in models}
-                if texts == {clip.text}:
-                    continue
-                words = next(iter(texts)).split()
+                text = heard(noisy, models)
+                words = (text or "").split()
                 others = [i for i, (one, word) in enumerate(zip(words, clip.words, strict=False)) if one != word.text]
-                if len(texts) == 1 and len(words) == len(clip.words) and others == [place]:
-                    return noisy, " ".join(words)
-                break
+                if text and len(words) == len(clip.words) and others == [place]:
+                    return noisy, text
     raise ValueError("no burst of noise makes exactly one word come out wrong")
 
 

@@ -38,9 +38,10 @@ def stop_after_an_epoch(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save(self)
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(training.Training, "save", saved)
-        training.train(run, PLAN, MACHINE)
+        with pytest.raises(KeyboardInterrupt):
+            training.train(run, PLAN, MACHINE)
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
