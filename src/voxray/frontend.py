@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from voxray.types import Audio, AudioError, Features, FloatArray, ModelError, frozen
 
@@ -78,17 +79,21 @@ DEFAULT = FrontendOptions()
 class Cmvn:
     """Mean and variance normalisation, ``(features + shift) * scale``.
 
+    The arithmetic is done in the type of the two vectors. FunASR does it in float64, sherpa-onnx in float32; the
+    features then differ in their last bit, which an int8 model can make another token of.
+
     Attributes:
-        shift: (D,) float32, minus the mean, nats.
-        scale: (D,) float32, one over the standard deviation, 1 / nats.
+        shift: (D,) float32 or float64, minus the mean, nats.
+        scale: (D,) of the same type, one over the standard deviation, 1 / nats.
     """
 
-    shift: FloatArray
-    scale: FloatArray
+    shift: npt.NDArray[np.floating[Any]]
+    scale: npt.NDArray[np.floating[Any]]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "shift", frozen(self.shift, np.float32, "D", "Cmvn.shift"))
-        object.__setattr__(self, "scale", frozen(self.scale, np.float32, "D", "Cmvn.scale"))
+        dtype = np.result_type(self.shift, self.scale, np.float32)
+        object.__setattr__(self, "shift", frozen(self.shift, dtype, "D", "Cmvn.shift"))
+        object.__setattr__(self, "scale", frozen(self.scale, dtype, "D", "Cmvn.scale"))
         if self.shift.shape != self.scale.shape:
             raise ValueError(f"Cmvn.shift and Cmvn.scale must have one length, got {self.shift.shape} and {self.scale.shape}")
 
@@ -181,7 +186,8 @@ def features(audio: Audio, cmvn: Cmvn, options: FrontendOptions = DEFAULT) -> Fe
         )
     bank = fbank(audio, options)
     stacked = stack(bank.values, options.lfr_m, options.lfr_n)
-    return Features((stacked + cmvn.shift) * cmvn.scale, options.lfr_n * bank.hop, bank.start)
+    normalised = ((stacked + cmvn.shift) * cmvn.scale).astype(np.float32)
+    return Features(normalised, options.lfr_n * bank.hop, bank.start)
 
 
 def read_cmvn(path: str | Path) -> Cmvn:
@@ -210,13 +216,13 @@ def read_cmvn(path: str | Path) -> Cmvn:
     return Cmvn(shift, scale)
 
 
-def _vector(text: str, layer: str, path: Path) -> FloatArray:
-    """Return the numbers of one layer of the network, (D,) float32."""
+def _vector(text: str, layer: str, path: Path) -> npt.NDArray[np.float64]:
+    """Return the numbers of one layer of the network, (D,) float64 as FunASR reads them."""
     found = re.search(rf"<{layer}>\s+(\d+)\s+\d+\s+<LearnRateCoef>\s+\S+\s+\[([^\]]*)\]", text)
     if found is None:
         raise ModelError(f"{path}: not a Kaldi normalisation file (no <{layer}> vector); expected the model's am.mvn")
     try:
-        values = np.array(found[2].split(), dtype=np.float32)
+        values = np.array(found[2].split(), dtype=np.float64)
     except ValueError as error:
         raise ModelError(f"{path}: <{layer}> holds something that is no number; take the model's own am.mvn") from error
     if len(values) != int(found[1]) or not np.isfinite(values).all():

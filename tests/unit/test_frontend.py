@@ -187,8 +187,8 @@ def test_stack_refuses_steps_below_one() -> None:
 def test_cmvn_holds_the_numbers_of_the_file(cmvn: Cmvn) -> None:
     words = MVN.read_text().split()
     shift_at, scale_at = words.index("<AddShift>") + 6, words.index("<Rescale>") + 6
-    np.testing.assert_array_equal(cmvn.shift, np.array(words[shift_at : shift_at + 560], np.float32))
-    np.testing.assert_array_equal(cmvn.scale, np.array(words[scale_at : scale_at + 560], np.float32))
+    np.testing.assert_array_equal(cmvn.shift, np.array(words[shift_at : shift_at + 560], np.float64))
+    np.testing.assert_array_equal(cmvn.scale, np.array(words[scale_at : scale_at + 560], np.float64))
     assert not cmvn.shift.flags.writeable
     assert (cmvn.scale > 0).all()
 
