@@ -488,6 +488,10 @@ def print_demo(rows: Sequence[tuple[Any, voxray.Trace]], errors: Sequence[Any]) 
     for error in errors:
         times.add_row(error.clip, error.word, f"{error.known:.3f}", f"{error.found:.3f}", f"{1000 * error.error:+.0f}")
     show(result, times)
+    for clip, _ in rows:
+        for label, start, end in clip.sounds:
+            under = " ".join(f"“{word}”" for word, begin in clip.words if start <= begin < end)
+            click.echo(f"{clip.path.stem}: {label} lies over {under or 'the speech'}, {start:.2f} to {end:.2f} s")
     late = [1000 * error.error for error in errors]
     spread = statistics.quantiles(late, n=10)
     click.echo(

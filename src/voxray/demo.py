@@ -24,7 +24,9 @@ class DemoClip:
         language: of the speech.
         emotion: label of the prosody.
         event: label of what is mixed in; ``Speech`` for nothing.
-        words: (word, start in seconds); starts come from the synthesiser's word events, up to 70 ms before the sound.
+        words: (word, start in seconds), the start being that of the word's first sound.
+        sounds: (label, start, end) of what lies over the speech, in seconds: the event, or a burst of ``noise``.
+        heard: what the bundled model makes of it: ``text``, but where the noise spoils a word.
     """
 
     path: Path
@@ -33,6 +35,8 @@ class DemoClip:
     emotion: str
     event: str
     words: tuple[tuple[str, float], ...]
+    sounds: tuple[tuple[str, float, float], ...] = ()
+    heard: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ def demo_clips() -> list[DemoClip]:
             emotion=one["emotion"],
             event=one["event"],
             words=tuple((word["word"], word["start"]) for word in one["words"]),
+            sounds=tuple((sound["label"], sound["start"], sound["end"]) for sound in one["events"]),
+            heard=one.get("heard", one["text"]),
         )
         for name, one in told.items()
     ]

@@ -117,5 +117,5 @@ def test_long_and_empty_sounds_say_what_to_do(draw: Any, long: Trace, bundled: A
 
 def test_from_a_file_to_a_picture_in_one_call(clips: Path, bundled: Any, tmp_path: Path) -> None:
     trace = voxray.draw_attention(clips / "ja_sad_speech.wav", tmp_path / "a.png", model=bundled, normalise="minmax", dpi=60)
-    assert trace.text == "まどこんにちはとめてきょう"
+    assert trace.text == next(clip.text for clip in voxray.demo_clips() if clip.path.name == "ja_sad_speech.wav")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
