@@ -58,7 +58,7 @@ def sherpa(folder: Path, *, int8: bool) -> Say:
 
 def sounds(drawn: Iterable[Clip]) -> list[Sound]:
     """Return the sounds of clips as a 16-bit file would hold them, so that every runtime hears the same."""
-    return [np.round(clip.samples * 32767).astype(np.int16).astype(np.float32) / 32768 for clip in drawn]
+    return [np.round(clip.samples * 32767).astype(np.int16).astype(np.float32) / np.float32(32768) for clip in drawn]
 
 
 def compare(export: Path, count: int) -> dict[str, Any]:

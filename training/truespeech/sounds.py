@@ -233,7 +233,8 @@ def noise(rng: Generator, count: int) -> Array:
         depth, points = rng.uniform(0.3, 1.0), max(2, count // RATE * 2 + 2)
         slow = np.exp(depth * rng.standard_normal(points))
         sound = rumble * _course(np.interp(np.linspace(0, points - 1, _points(count)), np.arange(points), slow), count)
-    return sound / np.float32(_rms(sound))
+    result: Array = sound / np.float32(_rms(sound))
+    return result
 
 
 def room(rng: Generator) -> Array:
@@ -287,11 +288,13 @@ def band_limit(rng: Generator, sound: Array) -> Array:
 
     def shelf(hertz: Array) -> Array:
         amount = 10 ** (rng.uniform(-12, 6) / 20)
-        return np.float32(1) + np.float32(amount - 1) * _high_pass(hertz, rng.uniform(1000, 4000), 2)
+        result: Array = np.float32(1) + np.float32(amount - 1) * _high_pass(hertz, rng.uniform(1000, 4000), 2)
+        return result
 
     def speaker(hertz: Array) -> Array:
         peak = 1 + np.float32(rng.uniform(0.2, 1.5)) * _bell(hertz, rng.uniform(700, 3000), rng.uniform(0.3, 0.8))
-        return _high_pass(hertz, rng.uniform(180, 500), 3) * _low_pass(hertz, rng.uniform(4500, 7500), 4) * peak
+        result: Array = _high_pass(hertz, rng.uniform(180, 500), 3) * _low_pass(hertz, rng.uniform(4500, 7500), 4) * peak
+        return result
 
     channels = (telephone, narrow, bass_cut, shelf, speaker)
     return _weigh(sound, channels[rng.integers(len(channels))])
@@ -315,7 +318,8 @@ def tilt(sound: Array, decibels_per_octave: float) -> Array:
 
 def hiss(rng: Generator, count: int) -> Array:
     """Return the floor that keeps log filter banks finite: (count,) float32 white noise 60 dB under a full scale of 1."""
-    return _white(rng, count) * np.float32(1e-3)
+    result: Array = _white(rng, count) * np.float32(1e-3)
+    return result
 
 
 def _check(count: int) -> None:
@@ -350,7 +354,8 @@ def _length(count: int) -> int:
 
 def _frequencies(size: int) -> Array:
     """Return the frequencies, Hz, of the transform of ``size`` samples."""
-    return np.arange(size // 2 + 1, dtype=np.float32) * np.float32(RATE / size)
+    result: Array = np.arange(size // 2 + 1, dtype=np.float32) * np.float32(RATE / size)
+    return result
 
 
 def _shaped(rng: Generator, count: int, gain: Array) -> Array:
@@ -365,11 +370,11 @@ def _shaped(rng: Generator, count: int, gain: Array) -> Array:
 def _weigh(sound: Array, gain: Callable[[Array], Array]) -> Array:
     """Multiply a sound's spectrum by a real gain; 64 ms of zeros keep its end from wrapping onto its start."""
     if not len(sound):
-        return sound.copy()
+        return np.zeros(0, np.float32)
     size = _length(len(sound) + 1024)
     spectrum = fft.rfft(sound, size) * gain(_frequencies(size))
-    weighed: Array = fft.irfft(spectrum, size)[: len(sound)]
-    return weighed.astype(np.float32, copy=False)
+    weighed: Array = fft.irfft(spectrum, size)[: len(sound)].astype(np.float32, copy=False)
+    return weighed
 
 
 def _low_pass(hertz: Array, corner: float, order: float) -> Array:
@@ -384,7 +389,8 @@ def _high_pass(hertz: Array, corner: float, order: float) -> Array:
 
 def _shelf(hertz: Array, corner: float, power: float) -> Array:
     """Return a gain that is flat below the corner and falls by 6 dB an octave times ``power`` above."""
-    return (np.float32(1) + (hertz / np.float32(corner)) ** 2) ** np.float32(-power / 2)
+    result: Array = (np.float32(1) + (hertz / np.float32(corner)) ** 2) ** np.float32(-power / 2)
+    return result
 
 
 def _bell(hertz: Array, centre: float, octaves: float) -> Array:
@@ -498,7 +504,7 @@ def _line(rng: Generator, hertz: npt.NDArray[Any], length: int) -> Array:
     release = np.minimum(1, (length - times) / np.float32(min(320, length / 4)))
     decay = length * np.exp(rng.uniform(np.log(0.3), np.log(4)))
     envelope = np.minimum(1, times / np.float32(min(attack, length / 3))) * np.exp(-times / np.float32(decay)) * release
-    phases = _steps(hertz)[:, :, None] * np.arange(length, dtype=np.uint32)
+    phases: Steps = (_steps(hertz)[:, :, None] * np.arange(length, dtype=np.uint32)).astype(np.uint32, copy=False)
     notes = _read(_table(rng, partials), phases).sum(axis=0) * envelope
     notes *= rng.uniform(0.6, 1, (hertz.shape[1], 1)).astype(np.float32) / np.float32(_rms(envelope) * np.sqrt(len(hertz)))
     line: Array = notes.reshape(-1)
@@ -519,4 +525,5 @@ def _bar(rng: Generator, beat: int) -> Array:
     if rng.random() < 0.4:
         strokes[2, half:] += kick[: beat - half]
     bar: Array = strokes.reshape(-1).astype(np.float32)
-    return bar / np.float32(_rms(bar))
+    result: Array = bar / np.float32(_rms(bar))
+    return result
