@@ -68,9 +68,9 @@ def test_both_readmes_say_the_same() -> None:
 
 
 def test_make_has_the_targets_that_the_documents_name() -> None:
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for name in (*READMES, "CONTRIBUTING.md"):
-        assert set(re.findall(r"(?:^ {4}|`)make (\w+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)) <= targets
+        assert set(re.findall(r"(?:^ {4}|`)make ([\w-]+)", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)) <= targets
 
 
 def test_options_of_the_tutorial_table_exist() -> None:
