@@ -48,9 +48,14 @@ STATED_DURATION = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac")
 
 
 class _Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-    def tell(self) -> int: ...
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, all that are left by default."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a byte and return its position."""
+
+    def tell(self) -> int:
+        """Return the position in bytes."""
 
 
 class _Nameless:

@@ -86,9 +86,15 @@ class _StoredEvidence:
         self._path, self._piece, self._stored = path, piece, stored
 
     def logits(self) -> FloatArray:
+        """Return the logits of the piece, (N, V) float32."""
         return self._read(f"logits-{self._piece}")
 
     def attention(self, layers: Sequence[int]) -> FloatArray:
+        """Return the attention of layers, (L, H, N, N) float32.
+
+        Raises:
+            TraceError: when a layer was not saved.
+        """
         missing = [layer for layer in layers if layer not in self._stored]
         if missing:
             raise TraceError(
@@ -97,9 +103,11 @@ class _StoredEvidence:
         return np.stack([self._read(f"attention-{self._piece}-{layer}") for layer in layers])
 
     def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        """Raise TraceError: inner tensors are not saved."""
         raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
+        """Raise TraceError: head norms are not saved."""
         raise TraceError(f"{self._path} holds no head norms; load the trace with model=... to have them computed again")
 
     def _read(self, name: str) -> FloatArray:
