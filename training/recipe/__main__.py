@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from recipe.plan import Plan
+from recipe.plan import PLANS
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL = click.Path(exists=True, path_type=Path)
@@ -39,14 +39,15 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("run", type=FOLDER)
-@click.option("--epochs", type=click.IntRange(min=1), default=Plan().epochs, show_default=True)
-def train(run: Path, epochs: int) -> None:
+@click.option("--epochs", type=click.IntRange(min=1), help="Default: what the plan of this machine's device says.")
+def train(run: Path, epochs: int | None) -> None:
     """Train in the folder RUN, or go on with what was begun there."""
     from recipe import train as training
 
     machine = training.here()
     click.echo(f"training on {machine.device}, {machine.threads} thread(s), {machine.makers} process(es) making speech")
-    training.train(run, replace(Plan(), epochs=epochs), machine)
+    plan = PLANS[machine.device]
+    training.train(run, replace(plan, epochs=epochs or plan.epochs), machine)
 
 
 @commands.command()

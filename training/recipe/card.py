@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recipe.evaluate import KINDS
-from recipe.plan import Plan, Size
+from recipe.plan import DRAWN, Plan, Size
 from recipe.tokens import vocabulary
 from truespeech.clip import Recipe
 from truespeech.lexicon import LANGUAGES, lexicon
@@ -46,7 +46,7 @@ Korean, and the official tags.
 ## Data
 
 Speech made by eSpeak NG 1.52 while the training ran ([`training/truespeech`](../../../../training/README.md)): {words}
-words; {grammar:.0%} of the sentences follow simple patterns, the others are words in open order; {known} voice variants
+words; clips drawn {drawn}; {grammar:.0%} of the sentences follow simple patterns, the others are words in open order; {known} voice variants
 ({new} more are held out); neutral, happy, sad and angry by rate, pitch, range, loudness and vocal effort; music, applause,
 laughter and coughs in {eventful:.0%} of the clips; noise, rooms, narrow bands and gains. One sentence in ten, chosen by its
 letters, is never trained on. The language prompt named the language in {plan.told:.0%} of the clips and was auto in the others;
@@ -88,6 +88,7 @@ def text(model: Path, figures: dict[str, dict[str, Any]], log: list[dict[str, st
         parameters=f"{parameters(model / 'model.onnx'):,}",
         tokens=f"{len(vocabulary()):,}",
         words=", ".join(f"{count} {NAMES[language]}" for language, count in counts.items()),
+        drawn=" : ".join(str(DRAWN[language]) for language in counts),
         known=len(KNOWN),
         new=len(HELD_OUT),
         grammar=Recipe().grammar,
@@ -137,7 +138,8 @@ def training_section(log: list[dict[str, str]]) -> str:
     plan, last = Plan(), log[-1]
     return (
         "\n## Training\n\n"
-        f"`make train`: {last['update']} updates of about 14 clips in {float(last['minutes']):.0f} minutes on two CPU cores. "
+        f"`make train`: {last['update']} updates of about 28 clips in {float(last['minutes']):.0f} minutes on one GPU (NVIDIA H100) "
+        "with 16 processor cores, which two trial runs shared for the first six minutes. "
         f"AdamW, highest rate {plan.rate:g}, cosine, bfloat16 autocast, no dropout. CTC, CTC at the middle norm ({plan.middle:g}), "
         f"cross-entropy on the prompt rows ({plan.tags:g}), and over the first {plan.aligned:.0%} a fading frame-wise "
         "cross-entropy on the known word times. The log is [`training/log.csv`](../../../../training/log.csv):\n\n"

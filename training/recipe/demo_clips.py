@@ -28,7 +28,7 @@ SECONDS = (2.0, 3.6)
 WORDS = (4, 6)
 DRAWS = 640
 NOISY = "en_noise_burst"
-LOUDER = range(-6, 21, 3)  # dB over the word
+LOUDER = range(-6, 25, 2)  # dB over the word
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,17 @@ KINDS = {
 def candidates(kind: Kind, models: list[Any], seed: int) -> Iterator[Clip]:
     """Draw clips of a kind that are of handy length and that every model gets right, tags included."""
     for clip in clips(kind.recipe, seed, DRAWS):
-        seconds = len(clip.samples) / RATE
-        if SECONDS[0] <= seconds <= SECONDS[1] and WORDS[0] <= len(clip.words) <= WORDS[1] and heard(clip, models) == clip.text:
+        handy = SECONDS[0] <= len(clip.samples) / RATE <= SECONDS[1] and WORDS[0] <= len(clip.words) <= WORDS[1]
+        if handy and heard(clip, models) == (clip.text, clip.language, clip.emotion, clip.event):
             yield clip
 
 
-def heard(clip: Clip, models: list[Any]) -> str | None:
-    """Return the text that every model finds, told the language or not; None if they differ or a tag is wrong."""
-    known = (clip.language, clip.emotion, clip.event)
+def heard(clip: Clip, models: list[Any]) -> tuple[str, ...] | None:
+    """Return text, language, emotion and event that every model finds, told the language or not; None if they differ."""
     (sound,) = sounds([clip])
     found = [model.transcribe(Audio(sound), language) for model in models for language in ("auto", clip.language)]
-    texts = {one.text for one in found}
-    tags = {tuple(tag.label for tag in one.tags[:3]) for one in found}
-    return texts.pop() if len(texts) == 1 and tags == {known} else None
+    answers = {(one.text, *(tag.label for tag in one.tags[:3])) for one in found}
+    return answers.pop() if len(answers) == 1 else None
 
 
 def with_burst(clip: Clip, place: int, decibels: float) -> Clip:
@@ -96,21 +94,27 @@ def with_burst(clip: Clip, place: int, decibels: float) -> Clip:
     return replace(clip, samples=np.clip(samples, -1.0, 1.0), events=(Span("noise", word.start, word.end),))
 
 
-def misheard(models: list[Any]) -> tuple[Clip, str]:
-    """Return a clip whose burst makes one word come out as another in every model, and the text that is then found.
+def misheard(models: list[Any]) -> tuple[Clip, str, str]:
+    """Return a clip whose burst makes one word come out as another in every model, and the text and event that are then found.
+
+    A burst of noise may well be taken for an event; language and emotion stay right.
 
     Raises:
         ValueError: if no burst on any draw does so.
     """
-    for clip in islice(candidates(Kind("en", "NEUTRAL"), models, SEED + 1), 20):
+    for clip in islice(candidates(Kind("en", "NEUTRAL"), models, SEED + 1), 60):
         for place in range(1, len(clip.words) - 1):
             for decibels in LOUDER:
                 noisy = with_burst(clip, place, decibels)
-                text = heard(noisy, models)
-                words = (text or "").split()
+                answer = heard(noisy, models)
+                if answer is None or answer != heard(with_burst(clip, place, decibels + 1), models):
+                    continue  # on an edge, where rounding decides
+                text, language, emotion, event = answer
+                words = text.split()
                 others = [i for i, (one, word) in enumerate(zip(words, clip.words, strict=False)) if one != word.text]
-                if text and len(words) == len(clip.words) and others == [place]:
-                    return noisy, text
+                right = (language, emotion) == (clip.language, clip.emotion)
+                if right and len(words) == len(clip.words) and others == [place]:
+                    return noisy, text, event
     raise ValueError("no burst of noise makes exactly one word come out wrong")
 
 
@@ -143,12 +147,12 @@ def draw(models: list[Any], out: Path) -> Iterator[str]:
         _write(clip, out / f"{name}.wav")
         truth[f"{name}.wav"] = told(clip)
         yield f"{name}: {clip.text}"
-    clip, heard = misheard(models)
+    clip, text, event = misheard(models)
     _write(clip, out / f"{NOISY}.wav")
-    truth[f"{NOISY}.wav"] = {**told(clip), "heard": heard}
-    yield f"{NOISY}: {clip.text}, heard as: {heard}"
-    text = json.dumps(truth, ensure_ascii=False, indent=1, sort_keys=True)
-    (out / "truth.json").write_text(text + "\n", encoding="utf-8")
+    truth[f"{NOISY}.wav"] = {**told(clip), "heard": text, "heard_event": event}
+    yield f"{NOISY}: {clip.text}, heard as: {text} ({event})"
+    written = json.dumps(truth, ensure_ascii=False, indent=1, sort_keys=True)
+    (out / "truth.json").write_text(written + "\n", encoding="utf-8")
 
 
 def _write(clip: Clip, path: Path) -> None:

@@ -1,8 +1,7 @@
 """SenseVoice-Small's architecture in plain PyTorch, with FunASR's names, so that its weights load into FunASR's class.
 
-Three things differ in form, not in value. The FSMN memory is eleven shifted multiply-adds and attention is plain products,
-since PyTorch's depthwise convolution in fp32 and its fused attention are slow on a CPU for rows this few; and there is no
-dropout, since every clip is seen a few times only.
+Two things differ in form, not in value. Attention is plain products, since PyTorch's fused attention is slow on a CPU for
+rows this few; and there is no dropout, since every clip is seen a few times only.
 
 **Source:** FunASR's ``funasr/models/sense_voice/model.py``.
 """
@@ -30,13 +29,10 @@ class Memory(nn.Module):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """Filter (B, T, D) values whose padding ``mask`` (B, T, 1) zeroes."""
         values = values * mask
+        channels = values.transpose(1, 2)
         taps = self.fsmn_block.weight.to(values.dtype)
-        reach = KERNEL // 2
-        padded = functional.pad(values, (0, 0, reach, reach))
-        result = values
-        for tap in range(KERNEL):
-            result = result + padded[:, tap : tap + values.shape[1]] * taps[:, 0, tap]
-        return result * mask
+        filtered = functional.conv1d(channels, taps, padding=KERNEL // 2, groups=channels.shape[1])
+        return (filtered.transpose(1, 2) + values) * mask
 
 
 class Attention(Memory):

@@ -21,10 +21,10 @@ from torch.nn import functional
 
 from recipe.evaluate import KINDS, distance
 from recipe.model import SenseVoice
-from recipe.plan import FEATURES, Machine, Plan, Size
+from recipe.plan import CLIPS, FEATURES, Machine, Plan, Size
 from recipe.shards import Example, Featuriser, Shelf, batches, fitting, produce, statistics
 from recipe.tokens import tag, vocabulary
-from truespeech.clip import CLEAN, Recipe
+from truespeech.clip import CLEAN
 from truespeech.workers import Work, make, processors
 from voxray.frontend import Cmvn
 from voxray.models.sensevoice import BLANK, LANGUAGES, PROMPTS, WITH_ITN, WITHOUT_ITN
@@ -122,7 +122,7 @@ class Training:
         self.model = SenseVoice(len(vocabulary()), Size()).to(device)
         decay, plain = ([p for p in self.model.parameters() if (p.dim() > 1) is deep] for deep in (True, False))
         groups = [{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98))
+        self.optimiser = torch.optim.AdamW(groups, lr=plan.rate, betas=(0.9, 0.98), fused=device.type == "cuda")
         self.epoch, self.update, self.seconds = 0, 0, 0.0
         self.log: list[dict[str, float]] = []
         if (folder / CHECKPOINT).exists():
@@ -156,17 +156,16 @@ class Training:
         if self.epoch < len(self.plan.short):
             examples = [example for example in examples if len(example.features) <= self.plan.short[self.epoch]]
         weights = self._weights()
-        sums = dict.fromkeys(weights, 0.0)
+        sums = torch.zeros(len(weights), device=self.device)
         while done < self.plan.updates:
             for group in islice(batches(examples, self.plan.rows, rng), self.plan.updates - done):
-                parts = self._step(collate(group, self.plan, rng).to(self.device), weights)
-                sums = {name: sums[name] + part for name, part in parts.items()}
+                sums += self._step(collate(group, self.plan, rng).to(self.device), weights)
                 done += 1
                 if done % 100 == 0:
-                    shown = " ".join(f"{name} {value / done:.3f}" for name, value in sums.items())
+                    shown = " ".join(f"{name} {value / done:.3f}" for name, value in zip(weights, sums.tolist(), strict=True))
                     print(f"epoch {self.epoch} update {done}: {shown} ({(time.perf_counter() - begun) / done:.3f} s)", flush=True)
         self.epoch += 1
-        return {name: value / done for name, value in sums.items()}
+        return {name: value / done for name, value in zip(weights, sums.tolist(), strict=True)}
 
     def _weights(self) -> dict[str, float]:
         """Return the weight of each loss in this epoch."""
@@ -174,8 +173,8 @@ class Training:
         helped = max(0.0, 1.0 - self.epoch / max(1.0, plan.aligned * plan.epochs))
         return {"ctc": 1.0, "aligned_ctc": helped, "middle": plan.middle, "aligned_middle": plan.middle * helped, "tags": plan.tags}
 
-    def _step(self, batch: Batch, weights: dict[str, float]) -> dict[str, float]:
-        """Update the weights once and return the losses."""
+    def _step(self, batch: Batch, weights: dict[str, float]) -> Tensor:
+        """Update the weights once and return the losses, in the order of ``weights``, still on the device."""
         for options in self.optimiser.param_groups:
             options["lr"] = rate_at(self.update, self.plan)
         parts = losses(self.model, batch)
@@ -184,8 +183,7 @@ class Training:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
         self.optimiser.step()
         self.update += 1
-        values = torch.stack([parts[name].detach() for name in weights]).tolist()
-        return dict(zip(weights, values, strict=True))
+        return torch.stack([parts[name].detach() for name in weights])
 
     @torch.no_grad()
     def check(self, examples: list[Example]) -> dict[str, float]:
@@ -223,7 +221,7 @@ def normalisation(folder: Path) -> Cmvn:
     """Return the run's normalisation, measured once."""
     path = folder / CMVN
     if not path.exists():
-        cmvn = statistics(Recipe(), STATISTICS_SEED)
+        cmvn = statistics(CLIPS, STATISTICS_SEED)
         with _whole(path) as part, part.open("wb") as file:
             np.savez(file, shift=cmvn.shift, scale=cmvn.scale)
     with np.load(path) as file:
@@ -243,7 +241,7 @@ def train(folder: Path, plan: Plan, machine: Machine) -> None:
     check = [example for example in make(held_out, range(CHECKED)) if fitting(example)]
     training = Training(folder, plan, torch.device(machine.device))
     shelf = Shelf(folder, plan.clips)
-    with _maker(training, shelf, Work(Recipe(), TRAIN_SEED, featuriser), machine.makers) as maker:
+    with _maker(training, shelf, Work(CLIPS, TRAIN_SEED, featuriser), machine.makers) as maker:
         window: dict[int, list[Example]] = {}
         while training.epoch < plan.epochs:
             _slide(window, _needed(training), shelf, maker)

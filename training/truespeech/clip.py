@@ -213,7 +213,7 @@ def _placed(spoken: Spoken, emotion: str, event: str, rng: np.random.Generator) 
         whole = Span(event, 0, len(padded))
         aside = Span(event, 0, round(space * RATE)) if before else Span(event, len(padded) - round(space * RATE), len(padded))
         span = aside if space else _part(whole, rng)
-        decibels = rng.uniform(-8.0, 3.0) if space else rng.uniform(-16.0, -6.0)
+        decibels = rng.uniform(-8.0, 3.0) if space else rng.uniform(-13.0, -4.0)
         _add_event(mix, event, span, rms(speech) * 10 ** (decibels / 20), rng)
     return mix
 

@@ -41,7 +41,7 @@ def test_figures_stand_in_their_tables() -> None:
 def test_the_training_is_told_from_its_log() -> None:
     text = training_section(LOG)
     assert "1536 updates" in text
-    assert "in 6 minutes on two CPU cores" in text
+    assert "in 6 minutes on one GPU" in text
 
 
 def test_a_table_needs_a_row_for_each_line() -> None:
