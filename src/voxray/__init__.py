@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
+    from voxray.explain import explain, layer_lens
+    from voxray.lens import Lens
+    from voxray.listen import evidence_sound, write_sound
     from voxray.trace import Trace
     from voxray.types import (
         AnatomyError,
@@ -30,10 +33,13 @@ if TYPE_CHECKING:
         AudioError,
         AudioInfo,
         Features,
+        Grid,
         ModelError,
         OptionError,
         OutputError,
+        Relevance,
         Tag,
+        Target,
         Token,
         TraceError,
         Transcript,
@@ -48,9 +54,11 @@ _HOMES = {
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
     "draw_attention": "voxray.api", "probe_audio": "voxray.api",
+    "explain": "voxray.explain", "layer_lens": "voxray.explain", "Lens": "voxray.lens",
+    "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
     **dict.fromkeys(
-        ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "ModelError", "OptionError", "OutputError", "Tag", "Token",
-         "TraceError", "Transcript", "VoxrayError", "Word"),
+        ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "Grid", "ModelError", "OptionError", "OutputError",
+         "Relevance", "Tag", "Target", "Token", "TraceError", "Transcript", "VoxrayError", "Word"),
         "voxray.types",
     ),
 }  # fmt: skip
@@ -63,10 +71,14 @@ __all__ = [
     "AudioInfo",
     "DemoClip",
     "Features",
+    "Grid",
+    "Lens",
     "ModelError",
     "OptionError",
     "OutputError",
+    "Relevance",
     "Tag",
+    "Target",
     "Token",
     "Trace",
     "TraceError",
@@ -76,12 +88,16 @@ __all__ = [
     "attention_map",
     "demo_clips",
     "draw_attention",
+    "evidence_sound",
+    "explain",
+    "layer_lens",
     "load_audio",
     "load_model",
     "load_trace",
     "plot",
     "probe_audio",
     "word_start_errors",
+    "write_sound",
 ]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a trace, one call each.
+"""Pictures of a trace and of what was explained, one call each.
 
 Every function returns the matplotlib figure, or the path when it was given one to write to. PNG, SVG or PDF is told by the
 path's ending. All take ``theme`` (``light`` or ``dark``), ``dpi`` (of PNG) and ``width`` (inches) as keywords.
@@ -7,20 +7,26 @@ path's ending. All take ``theme`` (``light`` or ``dark``), ``dpi`` (of PNG) and 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from voxray.attention import AttentionView, attention_map
-from voxray.types import OptionError
+from voxray.types import Audio, Features, IntArray, OptionError, Piece, Relevance, shortened
+from voxray.types import Target as Explained
 from voxray.views.canvas import Style, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from voxray.trace import Trace
+    from voxray.views.layers import Measure
+
+Across = Literal["time", "words"]
 
 Target = str | os.PathLike[str] | None
 
@@ -171,6 +177,275 @@ def tags(trace: Trace, *, path: Target = None, **options: Any) -> Figure | Path:
     title = f"What the model decided about {trace.audio.name}"
     provenance = f"{trace.model.name} ({trace.model.layout}, {trace.model.precision}) · softmax over the labels of each kind"
     return _finish(draw_tags(trace.tags, style, title=title, provenance=provenance), path, style)
+
+
+# --- What was explained ------------------------------------------------------------------------------------------------
+
+
+def relevance(
+    relevance: Relevance, trace: Trace | None = None, *, audio: Audio | None = None, path: Target = None, **options: Any
+) -> Figure | Path:
+    """Draw relevance over the log-mel spectrogram, with its sum over time and what comes from no sound.
+
+    Args:
+        relevance: one target's map.
+        trace: of the same sound, for the spectrogram and the words.
+        audio: the whole sound at 16 kHz, for the spectrogram where there is no trace.
+        path: where to write the picture.
+        **options: fields of the style.
+
+    Raises:
+        OptionError: when an option does not exist, or the map is of another sound.
+        AudioError: when the sound has another rate or is too short.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.relevance import draw_relevance
+
+    style = _style(options)
+    figure = draw_relevance(
+        relevance,
+        style,
+        log_mel=_log_mel(relevance, trace, audio),
+        words=() if trace is None else trace.words,
+        title=f"{_asked(relevance)} · {relevance.audio}",
+        provenance=_provenance([relevance]),
+    )
+    return _finish(figure, path, style)
+
+
+def words(
+    relevance: Relevance | Sequence[Relevance], trace: Trace, *, across: Across = "time", path: Target = None, **options: Any
+) -> Figure | Path:
+    """Draw what every word of the sound adds to a decision, or to many.
+
+    Args:
+        relevance: of one target, drawn as bars; or of many, drawn as a page with one row a target.
+        trace: of the same sound.
+        across: of many targets: ``time``, or ``words`` for what every word adds to every target.
+        path: where to write the picture.
+        **options: fields of the style.
+
+    Raises:
+        OptionError: when an option does not exist, or the maps do not belong together or to the trace.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.words import draw_word_bars, draw_word_times, draw_word_words
+
+    if across not in get_args(Across):
+        raise OptionError(f"across {across!r} is not known; choose one of {', '.join(get_args(Across))}")
+    style = _style(options)
+    many = [relevance] if isinstance(relevance, Relevance) else list(relevance)
+    for one in many:
+        _check_sound(one, trace.audio)
+    told = {"provenance": _provenance(many)} if many else {}
+    if isinstance(relevance, Relevance):
+        told["title"] = f"Word by word: {_asked(relevance, begins=False)} · {relevance.audio}"
+        return _finish(draw_word_bars(relevance, trace.words, style, **told), path, style)
+    draw, title = (
+        (draw_word_times, "Every target's evidence over time") if across == "time"
+        else (draw_word_words, "Every target's evidence from every word")
+    )  # fmt: skip
+    told["title"] = f"{title} · {trace.audio.name}"
+    if many:
+        told["provenance"] += " · box: the target's own time"
+    return _finish(draw(many, trace.words, style, **told), path, style)
+
+
+def labels(
+    relevances: Sequence[Relevance],
+    trace: Trace | None = None,
+    *,
+    chosen: str | None = None,
+    path: Target = None,
+    **options: Any,
+) -> Figure | Path:
+    """Draw which moments spoke for which label of a kind: labels down, seconds across.
+
+    Args:
+        relevances: one a label of one kind, such as emotion.
+        trace: of the same sound, for the words and the label that the model decided for.
+        chosen: that label where there is no trace; None for the one with the highest score.
+        path: where to write the picture.
+        **options: fields of the style.
+
+    Raises:
+        OptionError: when an option does not exist, or the maps do not belong together or to the trace.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.labels import draw_labels, kind_of
+
+    style = _style(options)
+    many = list(relevances)
+    told: dict[str, Any] = {"chosen": chosen}
+    if many:
+        kind = kind_of(many[0].target)
+        told |= {"title": f"What speaks for which {kind} · {many[0].audio}", "provenance": _provenance(many)}
+    if many and trace is not None:
+        for one in many:
+            _check_sound(one, trace.audio)
+        told["words"] = trace.words
+        decided = [tag.label for tag in trace.tags if tag.kind == kind and tag.start <= many[0].target.start + 1e-6 < tag.end]
+        told["chosen"] = chosen if chosen is not None or not decided else decided[-1]
+    return _finish(draw_labels(many, style, **told), path, style)
+
+
+def lens(
+    values: npt.ArrayLike,
+    labels: Sequence[str],
+    commits: Sequence[int | None] | IntArray,
+    *,
+    measure: Measure = "log_prob",
+    layers: Sequence[int] | None = None,
+    title: str = "Where each token was decided",
+    provenance: str = "",
+    path: Target = None,
+    **options: Any,
+) -> Figure | Path:
+    """Draw what the output head reads in every layer: tokens down, layers across.
+
+    Args:
+        values: (tokens, layers) log-probability in nats, or rank from 1, of each token at its own row.
+        labels: the tokens' texts.
+        commits: index of the layer from which on each token wins until the end; None, or the number of layers, for never.
+        measure: ``log_prob`` or ``rank``.
+        layers: their numbers; None counts from 0.
+        title: what is shown.
+        provenance: model, sound and so on, for the foot of the picture.
+        path: where to write the picture.
+        **options: fields of the style.
+
+    Raises:
+        OptionError: when there is nothing to draw or an option does not exist.
+        ValueError: when the lengths do not fit.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.layers import draw_lens
+
+    style = _style(options)
+    told = {"title": title, "provenance": f"{provenance} · box: the layer from which on the token wins".removeprefix(" · ")}
+    return _finish(draw_lens(values, labels, commits, style, measure=measure, layers=layers, **told), path, style)
+
+
+def paths(
+    paths: Mapping[str, npt.ArrayLike],
+    *,
+    unit: str = "share",
+    layers: Sequence[int] | None = None,
+    title: str = "By which path the evidence came",
+    provenance: str = "",
+    path: Target = None,
+    **options: Any,
+) -> Figure | Path:
+    """Draw how much each path carried in every layer, such as attention against memory.
+
+    Args:
+        paths: (layers,) amounts by the path's name.
+        unit: of the amounts; ``share`` stacks them and scales each layer to 1, any other draws a curve each.
+        layers: their numbers; None counts from 0.
+        title: what is shown.
+        provenance: model, sound and so on, for the foot of the picture.
+        path: where to write the picture.
+        **options: fields of the style.
+
+    Raises:
+        OptionError: when there is nothing to draw, a share is negative, or an option does not exist.
+        ValueError: when the paths have different lengths.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.layers import draw_paths
+
+    style = _style(options)
+    figure = draw_paths(paths, style, unit=unit, layers=layers, title=title, provenance=provenance)
+    return _finish(figure, path, style)
+
+
+def _asked(relevance: Relevance, *, begins: bool = True) -> str:
+    """Return what a map shows: what speaks for its target, or by which view it was looked at."""
+    lead = f"{relevance.method.replace('_', ' ')} of" if relevance.view else "what speaks for"
+    return f"{lead[0].upper() + lead[1:] if begins else lead} {_named(relevance.target)}"
+
+
+def _named(target: Explained) -> str:
+    """Return a target in a few words, however long its text is."""
+    mark = "" if target.kind == "tag" else "'"
+    label, rival = (f"{mark}{shortened(text)}{mark}" if text else "" for text in (target.label, target.against))
+    name = target.name.removesuffix(f":{label}")  # a tag may be asked for by its label
+    return f"{name} {label}" + (f" rather than {rival}" if rival else "")
+
+
+def _provenance(relevances: Sequence[Relevance]) -> str:
+    """Return how maps came about, in one line: everything that is needed to have them again, and what they cost."""
+    first = relevances[0]
+    chosen = [f"{name} {_value(value)}" for name, value in first.options.items() if value is not None and name != "seed"]
+    passes = max(one.passes for one in relevances)
+    targets = (
+        [first.target.name, f"score {first.score:.4g} {first.unit}"] if len(relevances) == 1 else [f"{len(relevances)} targets"]
+    )
+    said = [
+        targets[0],
+        f"{first.method} ({', '.join(chosen)})" if chosen else first.method,
+        *targets[1:],
+        f"seed {first.seed}" if first.seed is not None else "",
+        f"{passes} {'pass' if passes == 1 else 'passes'}, {max(one.seconds for one in relevances):.2g} s",
+        f"{first.model.name} ({first.model.layout}, {first.model.precision}), language {first.language}",
+        "a view, not an explanation" if first.view else "",
+        *dict.fromkeys(note.rstrip(".") for one in relevances for note in one.notes),
+    ]
+    return " · ".join(one for one in said if one)
+
+
+def _value(value: Any) -> str:
+    """Return an option as a reader takes it in."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _log_mel(relevance: Relevance, trace: Trace | None, audio: Audio | None) -> Features | None:
+    """Return the log-mel spectrogram of the stretch that a map covers, on the whole sound's clock; None without a sound."""
+    from voxray.frontend import log_mel
+
+    sound = audio if trace is None else trace.audio
+    if sound is None:
+        return None
+    _check_sound(relevance, sound)
+    times = relevance.grid.times
+    start, end = max(float(times[0]) - 0.01, 0.0), float(times[-1]) + 0.02  # half a window more than the cells, so none is bare
+    if trace is not None:
+        piece = max(trace.pieces, key=lambda one: _common(one, (start, end)))
+        start, end = piece.start, piece.end
+    found = log_mel(sound.cut(start, end))
+    return replace(found, start=found.start + start)
+
+
+def _common(piece: Piece, span: tuple[float, float]) -> float:
+    """Return how many seconds a piece and a span have in common."""
+    return min(piece.end, span[1]) - max(piece.start, span[0])
+
+
+def _check_sound(relevance: Relevance, sound: Audio) -> None:
+    """Refuse to lay a map over another sound.
+
+    Raises:
+        OptionError: when the map is of another sound.
+    """
+    if relevance.audio != sound.name or relevance.grid.times[0] >= sound.duration:
+        raise OptionError(
+            f"the map is of {relevance.audio}, the sound is {sound.name} of {sound.duration:.2f} s; give the same sound"
+        )
+
+
+def _style(options: Mapping[str, Any]) -> Style:
+    """Return the style that keywords ask for.
+
+    Raises:
+        OptionError: when there is no such option.
+    """
+    known = Style.__dataclass_fields__
+    wrong = [name for name in options if name not in known]
+    if wrong:
+        raise OptionError(f"no option is called {wrong[0]!r}; choose from {', '.join(known)}")
+    return Style(**options)
 
 
 def _split(view: AttentionView | None, options: dict[str, Any]) -> tuple[AttentionView, Style]:

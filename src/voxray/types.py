@@ -360,3 +360,172 @@ class Evidence(Protocol):
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of what each head adds to each row of its layer's output, (layers, H, N) float32."""
+
+
+TargetKind = Literal["token", "word", "tag", "text"]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is explained: one decision in one piece of sound.
+
+    Attributes:
+        kind: token, word, tag or text.
+        name: as it can be asked for again, such as ``word:3`` or ``emotion``.
+        label: what was decided: the token's or word's text, the tag's label, the text.
+        against: the rival that it is explained against; empty for the likeliest others.
+        piece: index of the piece of sound.
+        rows: [first, stop) rows of that piece that carry the decision.
+        start: seconds.
+        end: seconds.
+    """
+
+    kind: TargetKind
+    name: str
+    label: str
+    against: str
+    piece: int
+    rows: tuple[int, int]
+    start: float
+    end: float
+
+    @property
+    def title(self) -> str:
+        """The target in a few words."""
+        return f"{self.name} {self.label!r}" + (f" rather than {self.against!r}" if self.against else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Cells of time by mel that relevance is spread over.
+
+    Attributes:
+        times: (K + 1,) float64 edges in seconds, rising.
+        mels: (M + 1,) float64 edges in mel filters, 0 to 80, rising; two edges for a map over time alone.
+    """
+
+    times: npt.NDArray[np.float64]
+    mels: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        for name in ("times", "mels"):
+            edges = frozen(getattr(self, name), np.float64, "K", f"Grid.{name}")
+            if len(edges) < 2 or not (np.diff(edges) > 0).all():
+                raise ValueError(f"Grid.{name} must be at least two rising edges, got {edges}")
+            object.__setattr__(self, name, edges)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(M, K): cells over mel and over time."""
+        return len(self.mels) - 1, len(self.times) - 1
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Middle of every cell in time, (K,) float64 in seconds."""
+        return np.asarray((self.times[1:] + self.times[:-1]) / 2, np.float64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Relevance:
+    """How much each cell of sound contributed to a decision.
+
+    Attributes:
+        scores: (M, K) float32, in ``unit``; above 0 speaks for the target.
+        grid: the cells.
+        target: what is explained.
+        method: its name.
+        options: the method's options.
+        unit: ``logit``, ``nats`` or ``share``.
+        score: the target's score on this sound, in ``unit``.
+        parts: what does not come from a cell, by name: ``prompt``, ``position``, ``bias``, ``baseline`` and the like, in
+            ``unit``. Of methods that add up, cells and parts sum to ``score`` up to ``residual``.
+        adds_up: whether the method claims that sum.
+        view: whether this is a view of the model (such as attention) and no explanation.
+        model: which model.
+        audio: name of the sound.
+        language: the language prompt.
+        seed: of the random numbers; None where none are drawn.
+        passes: forward passes spent, a backward pass counted as one.
+        seconds: spent.
+        notes: what the reader must know, one sentence each.
+    """
+
+    scores: FloatArray
+    grid: Grid
+    target: Target
+    method: str
+    options: Mapping[str, Any]
+    unit: str
+    score: float
+    parts: Mapping[str, float]
+    adds_up: bool
+    view: bool
+    model: ModelInfo
+    audio: str
+    language: str
+    seed: int | None
+    passes: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", frozen(self.scores, np.float32, "M K", "Relevance.scores"))
+        object.__setattr__(self, "options", dict(self.options))
+        object.__setattr__(self, "parts", {name: float(value) for name, value in self.parts.items()})
+        if self.scores.shape != self.grid.shape:
+            raise ValueError(f"Relevance.scores must have the shape {self.grid.shape} of its grid, got {self.scores.shape}")
+
+    @property
+    def over_time(self) -> FloatArray:
+        """Relevance of each stretch of time, (K,) float32: the sum over mel."""
+        return np.asarray(self.scores.sum(axis=0, dtype=np.float64), np.float32)
+
+    @property
+    def residual(self) -> float:
+        """The score minus the sum of all cells and parts."""
+        return float(self.score - self.scores.sum(dtype=np.float64) - sum(self.parts.values()))
+
+    def between(self, start: float, end: float) -> float:
+        """Return the relevance between two times in seconds; cells that are cut count in proportion."""
+        inside = np.minimum(self.grid.times[1:], end) - np.maximum(self.grid.times[:-1], start)
+        share = np.clip(inside, 0.0, None) / np.diff(self.grid.times)
+        return float(self.over_time.astype(np.float64) @ share)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it."""
+        result: dict[str, Any] = plain(self)
+        return result | {"residual": self.residual}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NormWeights:
+    """A layer norm: scale (D,), shift (D,), epsilon."""
+
+    scale: FloatArray
+    shift: FloatArray
+    epsilon: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerWeights:
+    """The weights of one SANM layer, rows times matrix: ``y = x @ w + b``. float32, dequantised.
+
+    Attributes:
+        norm: before attention, of width D_in.
+        value: (D_in, D) and its bias (D,): from normalised rows to values, heads side by side.
+        projection: (D, D) and its bias (D,): from the heads to the stream.
+        taps: (D, K): the memory's filter; the values themselves are added to what it gives.
+        residual: whether the stream is added to what attention and memory give.
+        norm2: before the feed-forward.
+        inner: (D, F) and its bias.
+        outer: (F, D) and its bias.
+    """
+
+    norm: NormWeights
+    value: tuple[FloatArray, FloatArray]
+    projection: tuple[FloatArray, FloatArray]
+    taps: FloatArray
+    residual: bool
+    norm2: NormWeights
+    inner: tuple[FloatArray, FloatArray]
+    outer: tuple[FloatArray, FloatArray]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from voxray.types import ModelError
+from voxray.types import ModelError, OptionError
 
 TOKEN_FILES = ("tokens.json", "tokens.txt", "vocab.txt")
 TAG = re.compile(r"<\|[^|]*\|>")
@@ -40,6 +40,33 @@ class Vocabulary:
     def text(self, index: int) -> str:
         """Return one piece with a space in place of the mark."""
         return self.pieces[index].replace("▁", " ")
+
+    def encode(self, text: str, *, after_space: bool = False) -> tuple[int, ...]:
+        """Return the ids of the fewest pieces that spell a text.
+
+        The model's own tokeniser may cut a text otherwise where several ways are as short.
+
+        Args:
+            text: to spell.
+            after_space: whether its first word begins a word of its own, as English words do.
+
+        Raises:
+            OptionError: when no row of pieces spells it.
+        """
+        wanted = ("▁" if after_space else "") + "▁".join(text.split())
+        longest = max(map(len, self.ids), default=0)
+        best: list[tuple[int, ...] | None] = [()]
+        for end in range(1, len(wanted) + 1):
+            found: tuple[int, ...] | None = None
+            for start in range(max(0, end - longest), end):
+                before, piece = best[start], self.ids.get(wanted[start:end])
+                if before is not None and piece is not None and (found is None or len(before) + 1 < len(found)):
+                    found = (*before, piece)
+            best.append(found)
+        spelled = best[-1]
+        if not spelled:
+            raise OptionError(f"this model's vocabulary cannot spell {text!r}; give a wording that it could have recognised")
+        return spelled
 
     def spell(self, indices: Iterable[int]) -> str:
         """Return the text of a row of ids, without space at its ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from matplotlib.figure import Figure
 import voxray
 from voxray import AttentionView, attention_map, plot
 from voxray.trace import Trace
-from voxray.types import OptionError, OutputError
+from voxray.types import Grid, OptionError, OutputError, Relevance, Target
+from voxray.views.words import stretches
 
 DRAWINGS = (plot.attention, plot.overlay, plot.heads, plot.posteriors, plot.tags)
 
@@ -119,3 +121,148 @@ def test_from_a_file_to_a_picture_in_one_call(clips: Path, bundled: Any, tmp_pat
     trace = voxray.draw_attention(clips / "ja_sad_speech.wav", tmp_path / "a.png", model=bundled, normalise="minmax", dpi=60)
     assert trace.text == next(clip.text for clip in voxray.demo_clips() if clip.path.name == "ja_sad_speech.wav")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+# --- what was explained ------------------------------------------------------------------------------------------------
+
+
+def relevance_of(trace: Trace, index: int, **changes: Any) -> Relevance:
+    """A made-up map of one word on the frames of a piece."""
+    piece = trace.pieces[0]
+    frames = len(trace.times)
+    edges = piece.start + 0.0125 + 0.06 * (np.arange(frames + 1) - 0.5)
+    word = trace.words[index]
+    scores = np.random.default_rng(index).standard_normal((1, frames))
+    made = Relevance(
+        scores=scores,
+        grid=Grid(edges, np.array([0.0, 80.0])),
+        target=Target("word", f"word:{index}", word.text, "", 0, (0, 1), word.start, word.end),
+        method="norm_rollout",
+        options={"fill": "noise", "samples": 25, "temperature": 0.123456, "pairs": True, "window": None},
+        unit="logit",
+        score=1.25,
+        parts={},
+        adds_up=False,
+        view=True,
+        model=trace.model,
+        audio=trace.audio.name,
+        language=trace.language,
+        seed=7,
+        passes=40,
+        seconds=3.21,
+        notes=("Rows look alike.",),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def emotions_of(trace: Trace) -> list[Relevance]:
+    tag = next(one for one in trace.tags if one.kind == "emotion")
+    targets = [Target("tag", "emotion", label, "", 0, (1, 2), tag.start, tag.end) for label in tag.probabilities]
+    return [relevance_of(trace, 0, target=one, scores=relevance_of(trace, 0).scores * n) for n, one in enumerate(targets)]
+
+
+def test_relevance_lies_over_the_spectrogram_of_its_sound(spoken: Trace) -> None:
+    data = relevance_of(spoken, 2)
+    figure = plot.relevance(data, spoken)
+    grey, image = figure.axes[1].get_images()
+    np.testing.assert_array_equal(np.asarray(image.get_array()), data.scores)
+    assert grey.get_extent()[0] == pytest.approx(0.0075)
+    assert {text.get_text() for text in figure.axes[1].texts} == {word.text for word in spoken.words}
+    same = plot.relevance(data, audio=spoken.audio).axes[1]
+    np.testing.assert_allclose(same.get_images()[0].get_array(), grey.get_array())
+    assert not same.texts
+    assert len(plot.relevance(data).axes[1].get_images()) == 1
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_relevance_of_a_piece_stands_at_its_time(long: Trace, index: int) -> None:
+    part = long.piece(index)
+    piece = part.pieces[0]
+    for trace in (part, long):  # the whole trace finds the piece by the map's time
+        grey, image = plot.relevance(relevance_of(part, 0), trace).axes[1].get_images()
+        assert grey.get_extent()[0] == pytest.approx(piece.start + 0.0075, abs=1e-3)
+        assert grey.get_extent()[1] == pytest.approx(piece.end, abs=0.06)
+        assert image.get_extent()[0] == pytest.approx(piece.start - 0.0175, abs=1e-3)
+
+
+def test_the_foot_says_how_a_map_came_about(spoken: Trace) -> None:
+    title, foot = (text.get_text().replace("\n", " ") for text in plot.relevance(relevance_of(spoken, 2), width=12).texts)
+    assert title == f"Norm rollout of word:2 '{spoken.words[2].text}' · zh_happy_speech.wav"
+    assert foot == (
+        "word:2 · norm_rollout (fill noise, samples 25, temperature 0.1235, pairs yes) · score 1.25 logit · seed 7 · 40 passes, "
+        f"3.2 s · {spoken.model.name} (funasr, fp32), language auto · a view, not an explanation · Rows look alike"
+    )
+    plain = relevance_of(spoken, 2, view=False, method="exact", options={}, seed=None, passes=1, notes=())
+    against = dataclasses.replace(plain.target, against="x" * 60)
+    title, foot = (text.get_text() for text in plot.relevance(dataclasses.replace(plain, target=against), width=16).texts)
+    assert title == f"What speaks for word:2 '{spoken.words[2].text}' rather than '{'x' * 39}…' · zh_happy_speech.wav"
+    assert foot == f"word:2 · exact · score 1.25 logit · 1 pass, 3.2 s · {spoken.model.name} (funasr, fp32), language auto"
+
+
+def test_words_draws_bars_for_one_target_and_a_page_for_many(spoken: Trace) -> None:
+    many = [relevance_of(spoken, index) for index in range(len(spoken.words))]
+    bars = plot.words(many[2], spoken).axes[0]
+    span = float(many[2].grid.times[0]), float(many[2].grid.times[-1])
+    wanted = [many[2].between(one.start, one.end) for one in stretches(spoken.words, span)]
+    np.testing.assert_allclose([patch.get_width() for patch in bars.patches], wanted)
+    over_time = plot.words(many, spoken).axes[1].get_images()[0].get_array()
+    np.testing.assert_array_equal(np.asarray(over_time), np.array([one.over_time for one in many]))
+    by_word = plot.words(many, spoken, across="words").axes[1].get_images()[0].get_array()
+    np.testing.assert_allclose(np.asarray(by_word)[2], wanted)
+    with pytest.raises(OptionError, match="across 'pitch' is not known; choose one of time, words"):
+        plot.words(many, spoken, across="pitch")
+
+
+def test_labels_marks_what_the_model_decided(spoken: Trace) -> None:
+    many = emotions_of(spoken)
+    tag = next(one for one in spoken.tags if one.kind == "emotion")
+    names = [label.get_text() for label in plot.labels(many, spoken).axes[1].get_yticklabels()]
+    assert [name for name in names if name.startswith("▸")] == [f"▸ {tag.label}"]
+    other = next(label for label in tag.probabilities if label != tag.label)
+    names = [label.get_text() for label in plot.labels(many, spoken, chosen=other).axes[1].get_yticklabels()]
+    assert f"▸ {other}" in names
+
+
+def test_lens_and_paths_take_plain_arrays() -> None:
+    values = -np.arange(12.0).reshape(2, 6)[:, ::-1]
+    figure = plot.lens(values, ["今", " day"], [3, 6], provenance="model")
+    np.testing.assert_array_equal(np.asarray(figure.axes[1].get_images()[0].get_array()), values)
+    assert figure.texts[1].get_text() == "model · box: the layer from which on the token wins"
+    figure = plot.paths({"attention": [1.0, 2.0], "memory": [3.0, 2.0]}, layers=[4, 9])
+    assert [patch.get_height() for patch in figure.axes[0].patches] == [0.25, 0.5, 0.75, 0.5]
+    assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == ["4", "9"]
+
+
+def test_a_map_is_not_laid_over_another_sound(spoken: Trace, bundled: Any, clips: Path) -> None:
+    other = bundled.trace(clips / "ko_angry_speech.wav")
+    data = relevance_of(spoken, 0)
+    for draw in (
+        lambda: plot.relevance(data, other),
+        lambda: plot.relevance(data, audio=other.audio),
+        lambda: plot.words(data, other),
+        lambda: plot.labels(emotions_of(spoken), other),
+    ):
+        with pytest.raises(OptionError, match=r"the map is of zh_happy_speech\.wav, the sound is ko_angry_speech\.wav of \d"):
+            draw()
+
+
+def test_explained_pictures_are_written_or_returned(spoken: Trace, tmp_path: Path) -> None:
+    data = relevance_of(spoken, 0)
+    drawings: dict[str, Any] = {
+        "relevance": lambda **options: plot.relevance(data, spoken, **options),
+        "words": lambda **options: plot.words(data, spoken, **options),
+        "page": lambda **options: plot.words([data], spoken, **options),
+        "labels": lambda **options: plot.labels(emotions_of(spoken), spoken, **options),
+        "lens": lambda **options: plot.lens(np.zeros((1, 3)), ["a"], [0], **options),
+        "paths": lambda **options: plot.paths({"a": [1.0]}, **options),
+    }
+    for name, draw in drawings.items():
+        path = draw(path=tmp_path / f"{name}.png", theme="dark", dpi=60, width=5)
+        assert path == tmp_path / f"{name}.png"
+        assert path.read_bytes().startswith(b"\x89PNG")
+        assert draw(width=5).get_figwidth() == pytest.approx(5)
+        with pytest.raises(OptionError, match="no option is called 'colour'; choose from theme, dpi, width"):
+            draw(colour="red")
+        (tmp_path / "file").touch()
+        with pytest.raises(OutputError):
+            draw(path=tmp_path / "file" / "a.png")

@@ -18,7 +18,7 @@ import pytest
 import voxray
 from voxray import trace as trace_module
 from voxray.attention import AttentionView, attention_map
-from voxray.graph.proof import linear_weight
+from voxray.graph.weights import linear_weight
 from voxray.richtext import rich_text
 from voxray.trace import Trace
 from voxray.types import Audio, OptionError, OutputError, Piece, TraceError
@@ -107,7 +107,8 @@ def test_token_attention_is_that_of_plain_loops(spoken: Trace) -> None:
         share = [one / sum(occupancy[token]) for one in occupancy[token]]
         row = [sum(share[t] * raw[layer][head][PROMPTS + t][key] for t in range(frames)) for key in range(rows)]
         sound = sum(row[PROMPTS:])
-        np.testing.assert_allclose(found.values[layer, head, token], [one / sound for one in row[PROMPTS:]], atol=2e-6)
+        expected = [one / sound if sound else 0.0 for one in row[PROMPTS:]]  # a head may look at the prompts alone
+        np.testing.assert_allclose(found.values[layer, head, token], expected, atol=2e-6)
         mass = float(found["prompt_mass"].values[layer, head, token])
         assert mass == pytest.approx(sum(row[:PROMPTS]), abs=2e-6)
         assert mass + sound == pytest.approx(1, abs=5e-6)
@@ -193,7 +194,10 @@ def test_token_attention_has_its_axes(spoken: Trace) -> None:
     found = spoken.token_attention()
     assert found.dims == ("layer", "head", "token", "frame")
     assert found.shape == (LAYERS, HEADS, len(spoken.tokens), len(spoken.times))
-    np.testing.assert_allclose(found.values.sum(axis=-1), 1, atol=2e-5)
+    sums, mass = found.values.sum(axis=-1), found["prompt_mass"].values
+    np.testing.assert_allclose(sums[sums > 0], 1, atol=2e-5)
+    np.testing.assert_allclose(mass[sums == 0], 1, atol=2e-5)  # a head may look at the prompts alone
+    assert (sums > 0).mean() > 0.9
     for name, wanted in {
         "layer": list(range(LAYERS)),
         "head": list(range(HEADS)),

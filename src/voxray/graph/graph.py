@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voxray.graph.wire import read_skeleton, read_tensor
+from voxray.graph.wire import Maps, read_skeleton, read_tensor
 from voxray.types import ModelError
 
 SHAPE_OPS = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
@@ -28,10 +28,11 @@ class Graph:
         nodes: in topological order.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, model: Any = None) -> None:
+        """Open a file; ``model`` takes the place of what it says where a changed graph refers to the same weights."""
         self.path = path
         self.folder = path.resolve().parent
-        self.model = read_skeleton(path)
+        self.model = read_skeleton(path) if model is None else model
         self._nodes = tuple(self.model.graph.node)  # protobuf makes a new object for every look, and `id` must stay
         self._producer = {name: node for node in self._nodes for name in node.output if name}
         self._consumers: dict[str, list[tuple[Any, int]]] = defaultdict(list)
@@ -39,6 +40,7 @@ class Graph:
             for index, name in enumerate(node.input):
                 self._consumers[name].append((node, index))
         self._initializers = {tensor.name: tensor for tensor in self.model.graph.initializer}
+        self._maps: Maps = {}
 
     @cached_property
     def nodes(self) -> tuple[Any, ...]:
@@ -100,18 +102,27 @@ class Graph:
 
     def shape(self, name: str) -> tuple[int, ...] | None:
         """Return the shape of a weight without reading it."""
+        node = self.producer(name)
+        if node is not None and node.op_type == "DequantizeLinear":
+            return self.shape(node.input[0])
         tensor = self._initializers.get(name)
         return None if tensor is None else tuple(tensor.dims)
+
+    def initializer(self, name: str) -> Any:
+        """Return a weight as it stands in the file, an ``onnx.TensorProto``."""
+        return self._initializers[name]
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         """Return the values of a weight or a constant, seen through casts and copies; None where it is computed."""
         if name in self._initializers:
-            return read_tensor(self._initializers[name], self.folder)
+            return read_tensor(self._initializers[name], self.folder, self._maps)
         node = self.producer(name)
         if node is None:
             return None
         if node.op_type == "Constant":
             return _constant_value(node, self.folder)
+        if node.op_type == "DequantizeLinear":
+            return _dequantised(*(self.constant(one) for one in node.input))
         return self.constant(node.input[0]) if node.op_type in PASSIVE_OPS else None
 
     def is_constant(self, name: str) -> bool:
@@ -119,7 +130,7 @@ class Graph:
         node = self.producer(name)
         if name in self._initializers or (node is not None and node.op_type == "Constant"):
             return True
-        return node is not None and node.op_type in PASSIVE_OPS and self.is_constant(node.input[0])
+        return node is not None and node.op_type in {*PASSIVE_OPS, "DequantizeLinear"} and self.is_constant(node.input[0])
 
     def is_passive(self, node: Any) -> bool:
         """Tell whether a node hands on its first or only computed input: copies, casts, products with a scalar constant."""
@@ -194,6 +205,15 @@ class Graph:
 def _signature(value: Any) -> tuple[int, tuple[int | str, ...]]:
     kind = value.type.tensor_type
     return kind.elem_type, tuple(axis.dim_value or axis.dim_param or "?" for axis in kind.shape.dim)
+
+
+def _dequantised(
+    numbers: npt.NDArray[Any] | None, scale: npt.NDArray[Any] | None, zero: npt.NDArray[Any] | None = None
+) -> npt.NDArray[Any] | None:
+    """Return the real numbers that whole ones stand for; scale and zero point are of the whole tensor or of its last axis."""
+    if numbers is None or scale is None:
+        return None
+    return np.asarray((numbers.astype(np.float32) - (0 if zero is None else zero.astype(np.float32))) * scale, np.float32)
 
 
 def _constant_value(node: Any, folder: Path) -> npt.NDArray[Any] | None:

@@ -134,21 +134,6 @@ def _apply(graph: Graph, linear: Linear, values: Feeds) -> npt.NDArray[np.float3
     return np.asarray(product + np.asarray(bias, np.float32), np.float32)
 
 
-def linear_weight(graph: Graph, linear: Linear) -> FloatArray:
-    """Return the (K, N) float32 weight of a linear map, dequantised where it is stored as integers.
-
-    Raises:
-        AnatomyError: when the weight is stored in another way.
-    """
-    weight = graph.constant(linear.weight)
-    if weight is None or linear.operator not in ("MatMul", "MatMulInteger"):
-        raise AnatomyError(f"{graph.path.name}: the weight of a {linear.operator} cannot be read; use an fp32 or int8 file")
-    if linear.operator == "MatMul":
-        return np.asarray(weight, np.float32)
-    zero = np.asarray(graph.constant(linear.zero_point) if linear.zero_point else 0, np.float32)
-    return np.asarray((weight.astype(np.float32) - zero) * np.asarray(graph.constant(linear.scale), np.float32))
-
-
 def quantise(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], np.float32, float]:
     """Return (numbers 0..255, scale, zero point) as the operator DynamicQuantizeLinear does it for a whole tensor."""
     high, low = np.float32(max(values.max(), 0)), np.float32(min(values.min(), 0))

@@ -66,8 +66,14 @@ class Runner:
         options: threads and execution providers.
     """
 
-    def __init__(self, graph: Graph, options: RunOptions | None = None, together: Iterable[str] = ()) -> None:
-        self.graph = graph
+    def __init__(
+        self,
+        graph: Graph,
+        options: RunOptions | None = None,
+        together: Iterable[str] = (),
+        entries: Mapping[str, str] | None = None,
+    ) -> None:
+        self.graph, self._entries = graph, entries
         self.options = options or RunOptions()
         self._together = frozenset(together)
         self._exposed: frozenset[str] = frozenset()
@@ -105,13 +111,20 @@ class Runner:
                 lasting = self._together if (asked | self._exposed) & self._together else frozenset()
                 own = frozenset(self.graph.outputs)
                 self._session = None  # the old session's memory goes before the new one's comes
-                self._session = open_session(self.graph, sorted((lasting | asked) - own), self.options)
+                model = expose(self.graph, sorted((lasting | asked) - own))
+                self._session = open_session(self.graph, model, self.options, self._entries)
                 self._exposed = own | lasting | asked
             return self._session
 
 
-def open_session(graph: Graph, tensors: Sequence[str], options: RunOptions) -> Any:
-    """Return an ``onnxruntime.InferenceSession`` of the graph with inner tensors exposed.
+def open_session(graph: Graph, model: bytes, options: RunOptions, entries: Mapping[str, str] | None = None) -> Any:
+    """Return an ``onnxruntime.InferenceSession``.
+
+    Args:
+        graph: the opened file, in whose folder the weights lie.
+        model: the model to run, serialised.
+        options: threads and execution providers.
+        entries: further settings of the session.
 
     Raises:
         ModelError: when ONNX Runtime refuses the graph.
@@ -127,9 +140,11 @@ def open_session(graph: Graph, tensors: Sequence[str], options: RunOptions) -> A
     settings.log_severity_level = 4  # what goes wrong is raised, not printed
     settings.intra_op_num_threads = options.threads or _cores()
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
+    for name, value in (entries or {}).items():
+        settings.add_session_config_entry(name, value)
     wanted = list(options.providers)
     try:
-        session = onnxruntime.InferenceSession(expose(graph, tensors), settings, providers=wanted, enable_fallback=False)
+        session = onnxruntime.InferenceSession(model, settings, providers=wanted, enable_fallback=False)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
         raise ModelError(f"{graph.path.name} cannot be opened by ONNX Runtime: {first_line(error)}") from error
     if wanted[0] not in session.get_providers():  # where its libraries are missing, ONNX Runtime goes on without a word

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from voxray.types import ModelError
@@ -59,12 +60,17 @@ def read_skeleton(path: Path) -> Any:
     return model
 
 
-def read_tensor(tensor: Any, folder: Path) -> npt.NDArray[Any]:
+Maps = dict[str, mmap.mmap]
+"""Files of weights that are mapped into memory, by their place in the model's folder."""
+
+
+def read_tensor(tensor: Any, folder: Path, maps: Maps | None = None) -> npt.NDArray[Any]:
     """Return the values of an initializer, read from its file where they are external.
 
     Args:
         tensor: an ``onnx.TensorProto``.
         folder: where the model's file lies.
+        maps: where to keep mapped files. With it, float32 weights are views of their file and take no memory of their own.
 
     Raises:
         ModelError: when the data is not as long as the tensor's shape says.
@@ -75,6 +81,8 @@ def read_tensor(tensor: Any, folder: Path) -> npt.NDArray[Any]:
     whole = tensor
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         offset, length = _extent(tensor)
+        if maps is not None and tensor.data_type == onnx.TensorProto.FLOAT and length == 4 * math.prod(tensor.dims):
+            return _mapped(folder, _place(tensor)["location"], maps, offset, tuple(tensor.dims))
         with (folder / _place(tensor)["location"]).open("rb") as file:
             file.seek(offset)
             whole = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=file.read(length))
@@ -86,6 +94,14 @@ def read_tensor(tensor: Any, folder: Path) -> npt.NDArray[Any]:
     if values.shape != tuple(tensor.dims):  # numpy takes a length of -1 for "as many as there are"
         raise ModelError(damaged)
     return values
+
+
+def _mapped(folder: Path, location: str, maps: Maps, offset: int, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return float32 values as a read-only view of their file, which is mapped once."""
+    if location not in maps:
+        with (folder / location).open("rb") as file:
+            maps[location] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return np.frombuffer(maps[location], np.float32, math.prod(shape), offset).reshape(shape)
 
 
 def _texts(model: Any) -> Iterator[Any]:

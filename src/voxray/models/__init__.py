@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any, Protocol
 from voxray.types import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
+    from voxray.frontend import Cmvn
     from voxray.graph.anatomy import Anatomy
     from voxray.graph.graph import Graph
     from voxray.graph.proof import Proof
     from voxray.graph.session import RunOptions
     from voxray.trace import Trace
-    from voxray.types import Evidence, Features, ModelInfo, Progress, Transcript
+    from voxray.types import Evidence, Features, FloatArray, LayerWeights, ModelInfo, NormWeights, Progress, Transcript
+    from voxray.vocabulary import Vocabulary
 
 
 class Recogniser(Protocol):
@@ -73,12 +78,83 @@ class Recogniser(Protocol):
         textnorm: bool = False,
         layers: Sequence[int] | None = None,
         keep: int = ...,
+        gradients: bool = False,
+        tensors: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Trace:
         """Recognise one sound and keep what happened inside."""
 
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Evidence:
         """Return evidence about one piece that is computed when it is asked for."""
+
+
+class Pulled(Protocol):
+    """What a backward pass gives for S seeds.
+
+    Attributes:
+        gradient: (S, T, D) float32, of each seed's score by the features.
+        constants: by name (``prompt``, ``position``, ``bias``) the (S,) share of the score that comes from what the graph adds to
+            the features; empty of a full gradient.
+    """
+
+    gradient: FloatArray
+    constants: Mapping[str, npt.NDArray[np.float64]]
+
+
+class Tape(Protocol):
+    """A forward pass that can be run backward."""
+
+    @property
+    def logits(self) -> FloatArray:
+        """Output rows, (B, N, V) float32."""
+
+    def pull(self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> Pulled:
+        """Run backward from a weighted sum of logits for each of S seeds.
+
+        Args:
+            rows: (S, n) output rows.
+            ids: (S, n) token ids.
+            weights: (S, n); 0 where a seed has fewer than n terms.
+        """
+
+
+class Explainable(Recogniser, Protocol):
+    """A recogniser whose decisions can be explained.
+
+    Attributes:
+        vocabulary: its tokens.
+        cmvn: the normalisation of its features.
+        labels: ids of every label by kind of tag.
+    """
+
+    vocabulary: Vocabulary
+    cmvn: Cmvn
+    labels: dict[str, dict[str, int]]
+
+    @property
+    def batches_exactly(self) -> bool:
+        """Whether a sound's output does not depend on the others of its batch."""
+
+    def logits(self, parts: Sequence[Features], language: str = "auto", *, textnorm: bool = False) -> list[FloatArray]:
+        """Run the model on features; (N, V) for each."""
+
+    def tape(self, trace: Trace, *, frozen: bool) -> tuple[Tape, bool]:
+        """Return a forward pass of a trace of one piece, and whether it had to be run."""
+
+    def tape_of(self, values: FloatArray, language: str, *, textnorm: bool, frozen: bool) -> Tape:
+        """Run features (B, T, D) forward so that they can be run backward."""
+
+    def layer_weights(self, index: int) -> LayerWeights:
+        """Return the weights of a layer."""
+
+    def stream_norms(self) -> Mapping[int, NormWeights]:
+        """Return the norms that stand in the stream, by the index of the layer after them."""
+
+    def head(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Return weights (D, len(ids)) and biases (len(ids),) of some tokens."""
+
+    def knocked_out(self, part: Features, language: str, *, textnorm: bool, keep: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return output rows (N, V) with some rows (N,) hidden from all others in every layer."""
 
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "model"

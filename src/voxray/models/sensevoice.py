@@ -26,10 +26,13 @@ import numpy.typing as npt
 from voxray import ctc
 from voxray.audio import load_audio
 from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn
-from voxray.graph.anatomy import Anatomy, find_anatomy
+from voxray.graph.anatomy import Anatomy, Block, find_anatomy
 from voxray.graph.graph import Graph
-from voxray.graph.proof import Proof, linear_weight, prove
+from voxray.graph.knockout import FRAMES, KEYS, with_knockout
+from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
+from voxray.graph.tape import Gradients, Recording
+from voxray.graph.weights import layer_weights, linear_parts, linear_weight, norm_weights
 from voxray.trace import Trace
 from voxray.transcript import Reading, Rows, greedy_tokens, join
 from voxray.types import (
@@ -37,8 +40,10 @@ from voxray.types import (
     Audio,
     Features,
     FloatArray,
+    LayerWeights,
     ModelError,
     ModelInfo,
+    NormWeights,
     OptionError,
     Progress,
     Tag,
@@ -52,6 +57,7 @@ from voxray.vocabulary import Vocabulary, read_vocabulary
 
 PROMPTS = 4
 BLANK = 0
+LEAST_AGREEMENT = 0.98  # of the rows of a rounded file and of its floating-point twin
 LONGEST_PIECE = 30.0  # s; the model was trained on no more
 ALTERNATIVES = 5  # listed at each emission of a trace
 KEEP = 384 << 20  # bytes of evidence that a trace keeps from its own pass; 30 s of the official model take 335 MB
@@ -121,7 +127,9 @@ class Recogniser:
         proof: how well that was confirmed when the model was opened.
         vocabulary: its tokens.
         cmvn: mean and variance normalisation of its features.
+        labels: ids of every label by kind of tag.
         blank: id of the CTC blank.
+        lean: whether gradients take less memory and more time; set before the first.
     """
 
     family = "sensevoice"
@@ -135,9 +143,10 @@ class Recogniser:
         size = _vocabulary_size(graph, self.anatomy)
         self.vocabulary: Vocabulary = read_vocabulary(graph.path.parent, size)
         self.cmvn: Cmvn = _read_normalisation(graph)
-        self._labels = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
+        self.labels: dict[str, dict[str, int]] = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
         self._languages = _languages(graph)
         self._textnorms = {True: _number(graph, "with_itn", WITH_ITN), False: _number(graph, "without_itn", WITHOUT_ITN)}
+        self.lean = False
         self.blank = _number(graph, "blank_id", BLANK)
         if not 0 <= self.blank < size:
             raise ModelError(f"{graph.path}: its metadata says blank_id {self.blank}, but it has {size} tokens; export it again")
@@ -204,7 +213,7 @@ class Recogniser:
             "heads": self.heads,
             "width": blocks[-1]["width"],
             "languages": list(self.languages),
-            "tags": {kind: list(labels) for kind, labels in self._labels.items()},
+            "tags": {kind: list(labels) for kind, labels in self.labels.items()},
             "stream_norms": [index for index, _ in self.anatomy.stream_norms],
             "logit_difference": self.proof.logit_difference,
             "blocks": blocks,
@@ -284,6 +293,8 @@ class Recogniser:
         textnorm: bool = False,
         layers: Sequence[int] | None = None,
         keep: int = KEEP,
+        gradients: bool = False,
+        tensors: Sequence[str] = (),
         progress: Progress | None = None,
     ) -> Trace:
         """Recognise one sound and keep what happened inside.
@@ -297,11 +308,14 @@ class Recogniser:
                 again when they are asked for.
             keep: bytes of logits and attention that this trace keeps from the pass itself; what does not fit is computed
                 again, piece by piece, when it is asked for. Give less where many traces are held at once.
+            gradients: whether to keep from the pass itself what exact relevance needs; without it the pass is made again when
+                such an explanation is asked for. Takes about 12 MB for each second of sound with the official model.
+            tensors: inner tensors of every layer to keep from the pass itself, such as ``input`` and ``value``.
             progress: called after each piece.
 
         Raises:
             AudioError: when the sound cannot be read or is too short.
-            OptionError: when the model has no such language or layer.
+            OptionError: when the model has no such language, layer or tensor.
         """
         chosen = [] if layers is not None and not len(layers) else choose(layers, self.layers, "layer")
         audio = load_audio(source)
@@ -309,7 +323,7 @@ class Recogniser:
         evidence = tuple(self.replay(part, language, textnorm=textnorm) for part in parts)
         readings = []
         for index, (part, one) in enumerate(zip(parts, evidence, strict=True)):
-            logits, kept = one.record(chosen, keep)
+            logits, kept = one.record(chosen, keep, tensors, gradients=gradients)
             keep -= kept
             readings.append(self.read(logits, part, ALTERNATIVES))
             if progress is not None:
@@ -382,6 +396,102 @@ class Recogniser:
             self.layout.textnorm: np.full(len(values), self._textnorms[bool(textnorm)], np.int32),
         }
 
+    @property
+    def batches_exactly(self) -> bool:
+        """Whether a sound's output does not depend on the others of its batch: dynamic quantisation takes them as one."""
+        return self.anatomy.precision != "int8"
+
+    def layer_weights(self, index: int) -> LayerWeights:
+        """Return the weights of a layer; of an fp32 file they are views of it, of others they are dequantised each time.
+
+        Raises:
+            AnatomyError: when they are stored in a way that cannot be read.
+        """
+        return layer_weights(self.graph, self.anatomy.blocks[index])
+
+    def stream_norms(self) -> dict[int, NormWeights]:
+        """Return the norms that stand in the stream itself, by the index of the layer after them."""
+        return {index: norm_weights(self.graph, norm) for index, norm in self.anatomy.stream_norms}
+
+    @cached_property
+    def gradients(self) -> Gradients:
+        """Forward and backward graphs, compiled when they are first needed."""
+        return Gradients(self._runner, self.layout.logits, self.layout.speech, self._probes, lean=self.lean)
+
+    def tape(self, trace: Trace, *, frozen: bool) -> tuple[Recording, bool]:
+        """Return a forward pass of a trace of one piece that can be run backward, and whether it had to be run.
+
+        Raises:
+            ModelError: when an operator has no gradient rule, or the file's weights are rounded so much that their floating-point
+                twin decides otherwise.
+        """
+        evidence = trace.evidence[0]
+        replay = (
+            evidence if isinstance(evidence, Replay) else self.replay(trace.features[0], trace.language, textnorm=trace.textnorm)
+        )
+        recording, fresh = replay.tape(frozen=frozen)
+        if fresh and not self.is_float:
+            self._check_twin(trace.evidence[0].logits(), recording.logits[0])
+        return recording, fresh
+
+    def tape_of(self, values: FloatArray, language: str, *, textnorm: bool, frozen: bool) -> Recording:
+        """Run features (B, T, D) forward so that they can be run backward."""
+        feeds = self.feeds(list(values), language, textnorm=textnorm)
+        return self.gradients.record(feeds, frozen=frozen)[0]
+
+    @property
+    def is_float(self) -> bool:
+        """Whether gradients are those of the file itself and not of its floating-point twin."""
+        return self.gradients.twin is self.graph
+
+    def _probes(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, npt.NDArray[Any]]]:
+        """Return two short inputs of different batch and length."""
+        noise = np.random.default_rng(0)
+        width = self.cmvn.shift.size
+        made = [[noise.standard_normal((rows, width)).astype(np.float32)] * items for items, rows in ((2, 7), (3, 11))]
+        first, second = (self.feeds(values, "auto", textnorm=False) for values in made)
+        return first, second
+
+    def _check_twin(self, own: FloatArray, twin: FloatArray) -> None:
+        agreed = float((own.argmax(axis=1) == twin.argmax(axis=1)).mean())
+        if agreed < LEAST_AGREEMENT:
+            raise ModelError(
+                f"{self.graph.path.name} is {self.anatomy.precision}: its floating-point twin, on which gradients are taken, "
+                f"decides only {agreed:.1%} of the rows alike (at least {LEAST_AGREEMENT:.0%} is wanted); explain the fp32 file, "
+                "or use a perturbation method such as occlusion"
+            )
+
+    def knocked_out(self, part: Features, language: str, *, textnorm: bool, keep: npt.NDArray[np.bool_]) -> FloatArray:
+        """Return output rows (N, V) with some rows hidden from all others in every layer.
+
+        Args:
+            part: the features of a piece.
+            language: its prompt.
+            textnorm: its prompt.
+            keep: (N,) whether a row, prompt rows first, may be looked at.
+        """
+        kept = keep.astype(np.float32)
+        feeds = self.feeds([part.values], language, textnorm=textnorm) | {KEYS: kept[None, None, None], FRAMES: kept[None, None]}
+        (rows,) = self._knocked.run(feeds, [self.layout.logits])
+        return np.asarray(rows[0])
+
+    @cached_property
+    def _knocked(self) -> Runner:
+        graph, anatomy = self.graph, self.anatomy
+        if anatomy.precision == "fp16":  # the two inputs are fp32
+            graph = self.gradients.twin
+            anatomy = find_anatomy(graph, self.layout.logits)
+        return Runner(with_knockout(graph, anatomy), self._runner.options)
+
+    def head(self, ids: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+        """Return the weights (D, len(ids)) and biases (len(ids),) of some tokens in the linear head."""
+        weight, bias = self._head
+        return weight[:, list(ids)], bias[list(ids)]
+
+    @cached_property
+    def _head(self) -> tuple[FloatArray, FloatArray]:
+        return linear_parts(self.graph, self.anatomy.head)
+
     def _parts(self, audio: Audio) -> list[Features]:
         """Return the features of each piece of a sound, with times absolute."""
         if audio.duration <= LONGEST_PIECE:
@@ -418,7 +528,7 @@ class Recogniser:
 
     def _tag(self, kind: TagKind, row: int, log_probs: FloatArray, span: tuple[float, float]) -> Tag:
         """Read the tag of a kind at a prompt row (V,) of a piece of sound."""
-        labels = self._labels[kind]
+        labels = self.labels[kind]
         probabilities = np.exp(np.array([log_probs[index] for index in labels.values()], np.float64))
         mass = float(probabilities.sum())
         ranked = sorted(zip(labels, (probabilities / mass).tolist(), strict=True), key=lambda pair: -pair[1])
@@ -443,20 +553,33 @@ class Replay:
         self._rows = len(part.values) + PROMPTS
         self._logits: FloatArray | None = None
         self._attention: dict[int, FloatArray] = {}
+        self._tapes: dict[bool, Recording] = {}
+        self._tensors: dict[tuple[str, int], FloatArray] = {}
 
-    def record(self, layers: Sequence[int], budget: int) -> tuple[FloatArray, int]:
+    def tape(self, *, frozen: bool) -> tuple[Recording, bool]:
+        """Return a forward pass that can be run backward, and whether it had to be run."""
+        fresh = frozen not in self._tapes
+        if fresh:
+            self._tapes = {frozen: self._model.gradients.record(self._feeds, frozen=frozen)[0]}  # one is large enough
+        return self._tapes[frozen], fresh
+
+    def record(
+        self, layers: Sequence[int], budget: int, tensors: Sequence[str] = (), *, gradients: bool = False
+    ) -> tuple[FloatArray, int]:
         """Run the piece and keep as much of it as the budget allows: everything, or else the logits, or else nothing.
 
         Args:
             layers: whose attention to keep.
             budget: bytes.
+            tensors: names of inner tensors to keep, on top of that, of every layer.
+            gradients: whether to keep, on top of that, what an exact explanation needs.
 
         Returns:
             The logits (N, V) and how many bytes are kept.
         """
         size = 4 * self._rows * len(self._model.vocabulary)
         whole = size + 4 * len(layers) * self._model.heads * self._rows**2
-        logits, attention = self._run(layers if whole <= budget else ())
+        logits, attention = self._run(layers if whole <= budget else (), tensors, gradients=gradients and self._model.is_float)
         if size <= budget:
             self._logits, self._attention = logits, attention
         return logits, whole if whole <= budget else size if size <= budget else 0
@@ -478,13 +601,15 @@ class Replay:
             OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
         blocks = self._model.anatomy.blocks
-        if name not in blocks[0].tensors:
-            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(blocks[0].tensors)}")
-        found = self._model.run(self._feeds, [blocks[layer].tensors[name] for layer in layers])
+        names = [self._inner(name, blocks[layer]) for layer in layers]
+        kept = [self._tensors.get((name, layer)) for layer in layers]
+        found = [one for one in kept if one is not None]
+        if len(found) < len(kept):
+            found = [np.asarray(one[0], np.float32) for one in self._model.run(self._feeds, names)]
         widths = sorted({one.shape[-1] for one in found})
         if len(widths) != 1:
             raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
-        return np.asarray(np.concatenate(found), np.float32)
+        return found[0][None] if len(found) == 1 else np.stack(found)
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each head's part of the projection, (layers, H, N) float32."""
@@ -495,11 +620,29 @@ class Replay:
             norms.append(np.linalg.norm(split @ weight.reshape(heads, -1, weight.shape[1]), axis=-1))
         return np.asarray(norms, np.float32)
 
-    def _run(self, layers: Sequence[int]) -> tuple[FloatArray, dict[int, FloatArray]]:
-        """Run the piece; return its logits (N, V) and the attention (H, N, N) of each layer."""
+    def _run(
+        self, layers: Sequence[int], tensors: Sequence[str] = (), *, gradients: bool = False
+    ) -> tuple[FloatArray, dict[int, FloatArray]]:
+        """Run the piece; return its logits (N, V) and the attention (H, N, N) of each layer, and keep what else is asked for."""
         names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
-        logits, *attention = self._model.run(self._feeds, [self._model.layout.logits, *names])
-        return logits[0], {layer: np.asarray(one[0], np.float32) for layer, one in zip(layers, attention, strict=True)}
+        inner = {(name, block.index): self._inner(name, block) for name in tensors for block in self._model.anatomy.blocks}
+        if gradients:
+            recording, found = self._model.gradients.record(self._feeds, [*names, *inner.values()], frozen=True)
+            self._tapes, logits = {True: recording}, recording.logits
+        else:
+            logits, *found = self._model.run(self._feeds, [self._model.layout.logits, *names, *inner.values()])
+        self._tensors |= {key: np.asarray(one[0], np.float32) for key, one in zip(inner, found[len(names) :], strict=True)}
+        return logits[0], {layer: np.asarray(one[0], np.float32) for layer, one in zip(layers, found, strict=False)}
+
+    def _inner(self, name: str, block: Block) -> str:
+        """Return what an inner tensor of a layer is called in the graph.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name.
+        """
+        if name not in block.tensors:
+            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(block.tensors)}")
+        return block.tensors[name]
 
 
 def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:

@@ -1,0 +1,94 @@
+"""Occlusion: hide one window of the sound after the other and see how far the score falls.
+
+**Source:** Zeiler and Fergus 2014, on images; windows of 120 ms suit speech.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from voxray.case import Case
+from voxray.masking import Domain, Fill, Filling, Float64Array, Runs, Segments, bands, coarse_to_fine, grid_of, windows
+from voxray.methods import Found, Needs
+from voxray.targets import ScoreName
+from voxray.types import OptionError
+
+FRAME = 0.01  # seconds of a cell
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """Occlusion of windows over time, or of tiles of time by mel.
+
+    Attributes:
+        width: seconds of a window.
+        hop: seconds from window to window.
+        mels: bands over the mel filters; 1 hides all of them.
+        score: which score must fall.
+        fill: what takes the place of what is hidden.
+        domain: whether features or samples are replaced.
+        seed: of the fill.
+    """
+
+    name: ClassVar[str] = "occlusion"
+    title: ClassVar[str] = "Occlusion"
+    answers: ClassVar[str] = (
+        "How far does the decision fall when this stretch of sound (or this part of its spectrum) is not there?"
+    )
+    cannot: ClassVar[str] = (
+        "It misses evidence that is there twice: hiding either copy changes nothing. What fills the gap matters."
+    )
+    cost: ClassVar[str] = (
+        "One pass for each window, about 17 for a second of sound; as many times more as there are bands. All targets share them."
+    )
+    source: ClassVar[str] = "Zeiler and Fergus 2014; windows over speech as in Pastor et al. 2024."
+    needs: ClassVar[Needs] = "passes"
+    view: ClassVar[bool] = False
+    adds_up: ClassVar[bool] = False
+
+    width: float = 0.12
+    hop: float = 0.06
+    mels: int = 1
+    score: ScoreName = "forced"
+    fill: Fill = "noise_floor"
+    domain: Domain = "features"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Filling(self.fill, self.domain, self.seed)
+        bands(self.mels)
+        if self.domain == "waveform" and self.mels != 1:
+            raise OptionError(f"mels is {self.mels}, but a waveform is masked over time alone; give mels 1 or the domain features")
+        if not FRAME <= self.hop <= self.width:
+            raise OptionError(f"hop is {self.hop} s and width {self.width} s; expected {FRAME} s <= hop <= width")
+
+    def explain(self, case: Case) -> list[Found]:
+        """Explain every target of a case."""
+        edges = bands(self.mels)
+        segments = windows(len(case.bank), round(self.width / FRAME), round(self.hop / FRAME), edges)
+        runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
+        order = coarse_to_fine(len(segments))
+        case.affordable(len(segments))
+        drops = runs.base - runs.all(np.eye(len(segments), dtype=bool)[order])
+        maps, share = _spread(segments, order[: len(drops)], drops)
+        grid = grid_of(case.cells, np.arange(len(case.bank) + 1), edges)
+        missing = f"the budget ended after {len(drops)} of {len(segments)} windows; {1 - share:.0%} of the cells were never hidden"
+        notes = (runs.note, *([missing] if len(drops) < len(segments) else []))
+        pairs = zip(maps, runs.base, strict=True)
+        return [Found(one[edges[:-1]].astype(np.float32), grid, float(base), runs.unit, notes=notes) for one, base in pairs]
+
+
+def _spread(segments: Segments, hidden: list[int], drops: Float64Array) -> tuple[Float64Array, float]:
+    """Spread drops (n, A) of windows evenly over their frames, averaged over the windows that cover a cell.
+
+    Returns:
+        (A, mels, F), the same at every filter of a band; and the share of cells that any window covers.
+    """
+    maps, cover = np.zeros((drops.shape[1], *segments.shape)), np.zeros(segments.shape)
+    for (low, high, first, stop), drop in zip(segments.spans[hidden], drops, strict=True):
+        maps[:, low:high, first:stop] += drop[:, None, None] / (stop - first)
+        cover[low:high, first:stop] += 1
+    return maps / np.maximum(cover, 1), float((cover > 0).mean())

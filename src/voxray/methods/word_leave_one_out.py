@@ -1,0 +1,83 @@
+"""Leave one word out: hide each word and see how far the score falls.
+
+**Source:** Pastor et al. 2024, word-level audio segments (SpeechXAI).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from voxray.case import Case
+from voxray.masking import REACH, WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, words, words_and_pauses
+from voxray.methods import Found, Needs
+from voxray.targets import ScoreName
+from voxray.types import IntArray
+
+FRAME = 0.01  # seconds of a cell
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What each word is worth to each decision.
+
+    Attributes:
+        score: which score must fall.
+        fill: what takes the place of what is hidden.
+        domain: whether features or samples are replaced.
+        seed: of the fill.
+    """
+
+    name: ClassVar[str] = "word_leave_one_out"
+    title: ClassVar[str] = "Leave one word out"
+    answers: ClassVar[str] = "Which spoken words does the decision lean on: how far does it fall when a word cannot be heard?"
+    cannot: ClassVar[str] = "It says nothing about pauses or about parts of words, and misses what two words say alike."
+    cost: ClassVar[str] = "One pass for each word; all targets share them."
+    source: ClassVar[str] = "Pastor et al. 2024 (2309.07733)."
+    needs: ClassVar[Needs] = "passes"
+    view: ClassVar[bool] = False
+    adds_up: ClassVar[bool] = False
+
+    score: ScoreName = "forced"
+    fill: Fill = "noise_floor"
+    domain: Domain = "features"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        Filling(self.fill, self.domain, self.seed)
+
+    def explain(self, case: Case) -> list[Found]:
+        """Explain every target of a case.
+
+        Raises:
+            OptionError: when nothing was said.
+        """
+        said = words(case.cells, case.trace.words)
+        segments = _widened(said, case.cells.shape)
+        runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
+        order = coarse_to_fine(len(segments))
+        case.affordable(len(segments))
+        drops = runs.base - runs.all(np.eye(len(segments), dtype=bool)[order])
+        edges = words_and_pauses(case.cells, case.trace.words)
+        places = np.searchsorted(edges, said[order[: len(drops)], 0])
+        how = (
+            f"words reach half-way to their neighbours, at most {REACH * 1000:.0f} ms beyond the frames that emitted them, and are "
+            f"hidden with {WIDEN * 1000:.0f} ms more on both sides"
+        )
+        missing = f"the budget ended after {len(drops)} of {len(segments)} words; the others are 0"
+        notes = (runs.note, how, *([missing] if len(drops) < len(segments) else []))
+        found = []
+        for drop, base in zip(drops.T, runs.base, strict=True):
+            scores = np.zeros((1, len(edges) - 1), np.float32)
+            scores[0, places] = drop
+            found.append(Found(scores, grid_of(case.cells, edges), float(base), runs.unit, notes=notes))
+        return found
+
+
+def _widened(said: IntArray, shape: tuple[int, int]) -> Segments:
+    """Return the words (W, 2), wider on both sides, over all mel filters."""
+    by = round(WIDEN / FRAME)
+    first, stop = (said[:, 0] - by).clip(0), (said[:, 1] + by).clip(max=shape[1])
+    return Segments(np.stack([np.zeros_like(first), np.full_like(first, shape[0]), first, stop], axis=1), shape)

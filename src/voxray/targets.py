@@ -1,0 +1,321 @@
+"""Targets: what can be asked about, and the scores that say how strongly the model holds to it.
+
+A target is a token, a word, a tag or the whole text of one piece of sound, by itself or against a rival. Two kinds of score:
+
+- the **margin** is a fixed weighted sum of logits, so it splits exactly into what each part of the network carried to it. Of a
+  token: its logit at its emission, minus half the best other logit and half the best other that is no blank. Of a word or text:
+  the sum over its tokens. Of a tag: its logit minus the mean of the other labels' logits, each weighted by its probability
+  among them. Against a rival at the same place: the difference of the two logits. Against another wording: the difference of
+  the two texts' CTC occupancies times the logits, which is the gradient of the logarithm of their likelihood ratio.
+- the **forced** score and the **log-odds** (nats) stay defined when the sound is changed and other tokens win; see
+  :meth:`Aim.score`.
+
+**Source:** methods of scoring CTC: the forced token score is a Viterbi alignment of the original text; the segmentation-free
+log-odds follow Graves et al. 2006 (the sums) and the goodness of pronunciation (the ratio).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from voxray import ctc
+from voxray.trace import Trace
+from voxray.types import TAG_KINDS, FloatArray, OptionError, Target, Token, Word, shortened
+from voxray.vocabulary import Vocabulary
+
+ScoreName = Literal["forced", "log_odds", "margin"]
+SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
+RIVALS = 5  # alternatives of a token in its log-odds
+LEAST = 1e-6  # weights below are dropped from a margin
+SYNTAX = 'token:5, word:3, word:"hello", text, ' + ", ".join(TAG_KINDS)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Aim:
+    """A target made ready to be scored on the rows of its piece.
+
+    Attributes:
+        target: what it is.
+        rows: (n,) int64, output rows of the margin, ascending.
+        ids: (n,) int64, token ids of the margin.
+        weights: (n,) float64; at every row they sum to 0, so the margin is the same of logits and of log posteriors.
+        text: ids of the piece's text.
+        members: [first, stop) of ``text``: the target's own tokens; empty for tags.
+        others: texts that compete with ``text`` where the target has a rival, or in the log-odds.
+        labels: ids of the tag's label and of those that it is held against; empty for the rest.
+        prompts: prompt rows before the sound.
+        blank: id of the CTC blank.
+    """
+
+    target: Target
+    rows: npt.NDArray[np.int64]
+    ids: npt.NDArray[np.int64]
+    weights: npt.NDArray[np.float64]
+    text: tuple[int, ...]
+    members: tuple[int, int]
+    others: tuple[tuple[int, ...], ...]
+    labels: tuple[int, ...]
+    prompts: int
+    blank: int
+
+    def margin(self, logits: FloatArray) -> float:
+        """Return the margin, in logits, on output rows (N, V)."""
+        return float(logits[self.rows, self.ids].astype(np.float64) @ self.weights)
+
+    def score(self, logits: FloatArray, how: ScoreName = "forced") -> float:
+        """Return how strongly output rows hold to the target.
+
+        Args:
+            logits: (N, V) float32, prompt rows first; logits or log posteriors.
+            how: ``margin``; or, in nats, ``forced``: of tokens the sum over each token's best frame in the forced alignment of
+                the original text, of a text its CTC log-likelihood; or ``log_odds``: the log-likelihood of the text minus that of
+                all competing texts together. Tags give the log-odds of their label among the labels of their kind for both, and
+                with a rival both are the log of the likelihood ratio.
+        """
+        if how == "margin":
+            return self.margin(logits)
+        if self.target.kind == "tag":
+            label, *held = (float(logits[self.target.rows[0], one]) for one in self.labels)
+            return label - float(np.logaddexp.reduce(held))
+        sound = logits[self.prompts :]
+        columns = sorted({self.blank, *self.text, *(one for other in self.others for one in other)})
+        place = {one: index for index, one in enumerate(columns)}
+        posteriors = sound[:, columns] - ctc.log_normaliser(sound)[:, None]
+        text = [place[one] for one in self.text]
+        if how == "log_odds" or self.target.against:
+            rivals = [ctc.log_likelihood(posteriors, [place[one] for one in other], place[self.blank]) for other in self.others]
+            return ctc.log_likelihood(posteriors, text, place[self.blank]) - float(np.logaddexp.reduce(rivals))
+        if self.target.kind == "text":
+            return ctc.log_likelihood(posteriors, text, place[self.blank])
+        return _forced(posteriors, text, self.members, place[self.blank])
+
+
+def _forced(posteriors: FloatArray, text: Sequence[int], members: tuple[int, int], blank: int) -> float:
+    """Return the sum over some tokens of their best log posterior in the forced alignment of the whole text."""
+    found = ctc.runs(ctc.forced_alignment(posteriors, text, blank), blank)
+    spans = [posteriors[run.first : run.stop, run.id].max() for run in found[slice(*members)]]
+    return float(np.sum(spans, dtype=np.float64))
+
+
+def resolve(trace: Trace, vocabulary: Vocabulary, labels: dict[str, dict[str, int]], name: str, against: str | None = None) -> Aim:
+    """Find a target in a trace and make it ready to be scored.
+
+    Args:
+        trace: of the whole sound.
+        vocabulary: the model's.
+        labels: ids of every label by kind of tag.
+        name: ``token:5`` or ``word:3`` (counted from 0), ``word:"hello"``, ``text``, or a kind of tag: ``emotion`` for what was
+            decided, ``emotion:SAD`` for any other label; of sounds of several pieces ``text@1`` and ``emotion@1`` say which.
+        against: a rival: another token, wording or label; None for the likeliest others.
+
+    Raises:
+        OptionError: when there is no such target, or the rival cannot compete with it.
+    """
+    kind, piece, index = _find(trace, name)
+    one = trace.piece(piece)
+    if kind == "tag":
+        return _tag_aim(one, labels, name, piece, against)
+    if not one.tokens:
+        raise OptionError(
+            f"nothing was said in {trace.audio.name}, so it has no {name.partition(':')[0]}; ask for a tag, such as emotion"
+        )
+    first = trace.pieces[piece].tokens[0]
+    if kind == "token":
+        members, label = (index - first, index - first + 1), trace.tokens[index].text.strip()
+    elif kind == "word":
+        word = trace.words[index]
+        members, label = (word.tokens[0] - first, word.tokens[1] - first), word.text
+    else:
+        members, label = (0, len(one.tokens)), one.text
+    tokens = one.tokens[slice(*members)]
+    target = Target(
+        kind="token" if kind == "token" else "word" if kind == "word" else "text",
+        name=f"{kind}:{index}" if kind != "text" else name,
+        label=label,
+        against=against or "",
+        piece=piece,
+        rows=(tokens[0].rows[0], tokens[-1].rows[1]),
+        start=tokens[0].start,
+        end=tokens[-1].end,
+    )
+    return _token_aim(one, vocabulary, target, members)
+
+
+def names(trace: Trace) -> list[str]:
+    """Return every target of a trace as it can be asked for: tags, words, tokens, text."""
+    several = len(trace.pieces) > 1
+    ends = [f"@{index}" for index in range(len(trace.pieces))] if several else [""]
+    tags = [f"{kind}{end}" for end in ends for kind in TAG_KINDS]
+    spoken = [f"word:{index}" for index in range(len(trace.words))] + [f"token:{index}" for index in range(len(trace.tokens))]
+    return tags + spoken + ([f"text{end}" for end in ends] if trace.tokens else [])
+
+
+def _find(trace: Trace, name: str) -> tuple[Literal["token", "word", "tag", "text"], int, int]:
+    """Return the kind of a target, its piece, and the index of its token or word."""
+    whole, _, number = name.strip().partition("@")
+    kind, _, which = whole.partition(":")
+    if kind in TAG_KINDS or (kind == "text" and not which):
+        return ("text" if kind == "text" else "tag"), _piece(trace, name, number), 0
+    if kind not in ("token", "word") or not which:
+        close = difflib.get_close_matches(kind, ["token", "word", "text", *TAG_KINDS], 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise OptionError(f"there is no target {name!r}{meant}; give one such as {SYNTAX}")
+    which = name.strip().partition(":")[2]  # a quoted word may hold any sign
+    values: Sequence[Token | Word] = trace.tokens if kind == "token" else trace.words
+    if re.fullmatch(r"\d+", which):
+        index = int(which)
+        if index >= len(values):
+            held = f"{len(values)} {kind}s, counted from 0" if values else f"no {kind}s"
+            raise OptionError(f"{kind} {index} is not there: {trace.audio.name} has {held}")
+    else:
+        index = _named(values, kind, which.strip("\"'“”"))
+    first = index if kind == "token" else trace.words[index].tokens[0]
+    return (
+        ("token" if kind == "token" else "word"),
+        next(number for number, piece in enumerate(trace.pieces) if piece.tokens[0] <= first < piece.tokens[1]),
+        index,
+    )
+
+
+def _piece(trace: Trace, name: str, number: str) -> int:
+    count = len(trace.pieces)
+    if not count:
+        raise OptionError(f"{trace.audio.name} holds no speech, so there is nothing to explain")
+    if not number and count == 1:
+        return 0
+    if not number.isdigit() or int(number) >= count:
+        bare = name.partition("@")[0]
+        raise OptionError(f"{trace.audio.name} has {count} pieces of sound; say which: {bare}@0 to {bare}@{count - 1}")
+    return int(number)
+
+
+def _named(values: Sequence[Token | Word], kind: str, text: str) -> int:
+    """Return the index of the only token or word that reads so."""
+    found = [index for index, value in enumerate(values) if value.text.strip() == text]
+    if not found:
+        said = " ".join(value.text.strip() for value in values)
+        raise OptionError(f"no {kind} reads {text!r}; there are: {shortened(said, 80)}")
+    if len(found) > 1:
+        choices = ", ".join(f"{kind}:{index}" for index in found)
+        raise OptionError(f"{len(found)} {kind}s read {text!r}; choose one of {choices}")
+    return found[0]
+
+
+def _tag_aim(trace: Trace, labels: dict[str, dict[str, int]], name: str, piece: int, against: str | None) -> Aim:
+    kind, _, wanted = name.strip().partition("@")[0].partition(":")
+    tag = next(one for one in trace.tags if one.kind == kind)
+    label = wanted or tag.label
+    if label not in labels[kind]:
+        raise OptionError(f"the {kind} {label!r} is none of this model's; choose one of {', '.join(labels[kind])}")
+    if kind == "language" and trace.language != "auto":
+        raise OptionError(
+            f"the language prompt was {trace.language!r}, so the language was told and not heard; recognise with language auto"
+        )
+    known = labels[kind]
+    others = [one for one in known if one != label]
+    if against is not None and against not in others:
+        raise OptionError(f"{against!r} cannot compete with the {kind} {label!r}; choose one of {', '.join(others)}")
+    rivals = [against] if against is not None else others
+    odds = np.array([tag.probabilities[one] for one in rivals]) + 1e-30
+    odds[odds < LEAST * odds.sum()] = 0.0
+    ids = np.array([known[label], *(known[one] for one in rivals)])
+    weights = np.concatenate([[1.0], -odds / odds.sum()])
+    kept = weights != 0.0
+    target = Target("tag", name, label, against or "", piece, (tag.row, tag.row + 1), tag.start, tag.end)
+    return Aim(
+        target=target,
+        rows=np.full(int(kept.sum()), tag.row),
+        ids=ids[kept],
+        weights=weights[kept],
+        text=(),
+        members=(0, 0),
+        others=(),
+        labels=tuple(int(one) for one in ids),
+        prompts=trace.pieces[0].prompts,
+        blank=trace.blank,
+    )
+
+
+def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tuple[int, int]) -> Aim:
+    text = tuple(token.id for token in trace.tokens)
+    aim = Aim(
+        target=target, rows=np.zeros(0, np.int64), ids=np.zeros(0, np.int64), weights=np.zeros(0), text=text, members=members,
+        others=(), labels=(), prompts=trace.pieces[0].prompts, blank=trace.blank,
+    )  # fmt: skip
+    tokens = trace.tokens[slice(*members)]
+    if target.against:
+        return _against(trace, vocabulary, aim)
+    parts = [_margin_of(trace, token) for token in tokens]
+    rows, ids, weights = (np.concatenate([part[place] for part in parts]) for place in range(3))
+    return replace(
+        aim, rows=rows.astype(np.int64), ids=ids.astype(np.int64), weights=weights, others=_competitors(trace, text, members)
+    )
+
+
+def _margin_of(trace: Trace, token: Token) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return rows, ids and weights of a token's margin over the best other, and the best other that is no blank."""
+    logits = trace.evidence[0].logits()[token.peak].copy()
+    logits[token.id] = -np.inf
+    best = int(logits.argmax())
+    logits[trace.blank] = -np.inf
+    ids = np.array([token.id, best, int(logits.argmax())])
+    return np.full(3, token.peak), ids, np.array([1.0, -0.5, -0.5])
+
+
+def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
+    """Return the texts without the target's tokens, and with one of them replaced by its likeliest rivals."""
+    first, stop = members
+    found = [text[:first] + text[stop:]]
+    logits = trace.evidence[0].logits()
+    for at in range(first, stop):
+        row = logits[trace.tokens[at].peak].copy()
+        row[[text[at], trace.blank]] = -np.inf
+        best = np.argsort(row)[::-1][:RIVALS]
+        found += [(*text[:at], int(one), *text[at + 1 :]) for one in best]
+    return tuple(found)
+
+
+def _against(trace: Trace, vocabulary: Vocabulary, aim: Aim) -> Aim:
+    """Return the aim against another wording of the target's tokens."""
+    target, (first, stop) = aim.target, aim.members
+    rival = vocabulary.encode(target.against, after_space=trace.tokens[first].text.startswith(" "))
+    other = aim.text[:first] + rival + aim.text[stop:]
+    if other == aim.text:
+        raise OptionError(f"{target.against!r} cannot compete with {target.label!r}: it is the same")
+    if len(rival) == 1 and stop - first == 1:
+        peak = trace.tokens[first].peak
+        rows, ids = np.array([peak, peak]), np.array([aim.text[first], rival[0]])
+        return replace(aim, rows=rows, ids=ids, weights=np.array([1.0, -1.0]), others=(other,))
+    sound = trace.evidence[0].logits()[aim.prompts :]
+    columns = sorted({trace.blank, *aim.text, *other})
+    posteriors = sound[:, columns] - ctc.log_normaliser(sound)[:, None]
+    try:
+        weights = _emissions(posteriors, columns, aim.text, trace.blank) - _emissions(posteriors, columns, other, trace.blank)
+    except ValueError as error:
+        raise OptionError(f"{target.against!r} cannot compete with {target.label!r}: {error}") from error
+    rows, places = np.nonzero(np.abs(weights) > LEAST)
+    kept = weights[rows, places]
+    return replace(aim, rows=rows + aim.prompts, ids=np.array(columns)[places], weights=_balanced(rows, kept), others=(other,))
+
+
+def _emissions(posteriors: FloatArray, columns: list[int], text: Sequence[int], blank: int) -> npt.NDArray[np.float64]:
+    """Return how probable it is, given a text, that a frame emits each column, (T, columns)."""
+    places = [columns.index(one) for one in text]
+    given = ctc.occupancy(posteriors, places, blank=columns.index(blank)).astype(np.float64)
+    result = np.zeros(posteriors.shape)
+    np.add.at(result.T, places, given)
+    result[:, columns.index(blank)] += 1.0 - given.sum(axis=0)
+    return result
+
+
+def _balanced(rows: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return weights that sum to 0 at each row, what was dropped as too small being spread over its row."""
+    sums, counts = np.bincount(rows, weights), np.bincount(rows)
+    return np.asarray(weights - (sums / np.maximum(counts, 1))[rows])
