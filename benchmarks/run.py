@@ -73,7 +73,7 @@ def long_file(model: Path, minutes: float, threads: int) -> dict[str, float]:
     opened = voxray.load_model(model, threads=threads)
     opened.trace(speech)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of opening the model
-    before = _memory("VmRSS")
+    before = memory_of("VmRSS")
     started = time.perf_counter()
     trace = opened.trace(sound)
     taken = time.perf_counter() - started
@@ -83,14 +83,14 @@ def long_file(model: Path, minutes: float, threads: int) -> dict[str, float]:
         "sound": len(sound) / SAMPLE_RATE,
         "taken": taken,
         "before": before,
-        "peak": _memory("VmHWM"),
+        "peak": memory_of("VmHWM"),
         "pieces": len(trace.pieces),
         "rows": rows.rows[1] - rows.rows[0],
         "tokens": again.sizes["token"],
     }
 
 
-def _memory(what: str) -> float:
+def memory_of(what: str) -> float:
     """Return the memory of this process in MB, ``VmRSS`` now or ``VmHWM`` at its peak (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(what)).split()[1]) / 1024

@@ -41,7 +41,7 @@ RULES: dict[str, set[str]] = {
     "lens": BASE | {"case", "sanm"},
     "mixing": BASE | {"case", "masking", "methods", "sanm"},
     "methods": BASE | {"alignment", "case", "ctc", "masking", "mixing", "sanm", "targets"},
-    "explain": BASE | {"case", "lens", "methods", "models", "targets", "trace"},
+    "explanation": BASE | {"case", "lens", "methods", "models", "targets", "trace"},
     "listen": BASE | {"storage"},
     "views": BASE | {"storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
@@ -49,7 +49,7 @@ RULES: dict[str, set[str]] = {
     "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
     "cli": {"__init__"},
     "__main__": {"cli"},
-    "__init__": BASE | {"api", "attention", "demo", "explain", "lens", "listen", "plot", "trace"},
+    "__init__": BASE | {"api", "attention", "demo", "explanation", "lens", "listen", "plot", "trace"},
 }
 ONNX_ROOMS = {"graph"}
 PLOT_ROOMS = {"views"}

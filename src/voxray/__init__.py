@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
-    from voxray.explain import explain, layer_lens
+    from voxray.explanation import explain, layer_lens
     from voxray.lens import Lens
     from voxray.listen import evidence_sound, write_sound
     from voxray.trace import Trace
@@ -54,7 +54,7 @@ _HOMES = {
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
     "draw_attention": "voxray.api", "probe_audio": "voxray.api",
-    "explain": "voxray.explain", "layer_lens": "voxray.explain", "Lens": "voxray.lens",
+    "explain": "voxray.explanation", "layer_lens": "voxray.explanation", "Lens": "voxray.lens",
     "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
     **dict.fromkeys(
         ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "Grid", "ModelError", "OptionError", "OutputError",

@@ -37,6 +37,7 @@ MICROSOFT = "com.microsoft"
 LOGICAL_OPS = frozenset({"Shape", "Size", "Less", "Greater", "Equal", "LessOrEqual", "GreaterOrEqual", "And", "Or", "Not"})
 HELD_OPS = frozenset({"Softmax", "Sqrt"})
 UNFUSED = {"session.disable_quant_qdq": "1"}  # else a dequantised weight and its product become a quantised product again
+UNPACKED = {"session.disable_prepacking": "1"}
 FLOAT, LAST = 1, np.iinfo(np.int64).max
 PROMPT, POSITION, BIAS = "prompt", "position", "bias"
 
@@ -75,7 +76,7 @@ class Backward:
 
     @cached_property
     def _session(self) -> Any:
-        settings = UNFUSED | ({"session.disable_prepacking": "1"} if self._lean else {})
+        settings = UNFUSED | (UNPACKED if self._lean else {})
         return open_session(self._graph, self._model, self._options, settings)
 
     def run(self, caches: Feeds, seed: FloatArray) -> tuple[FloatArray, dict[str, npt.NDArray[np.float64]]]:
@@ -175,7 +176,7 @@ def _probe(graph: Graph, nodes: list[Any], probes: tuple[Feeds, Feeds], options:
     """Return, for each tensor at an active node, what it is in both probes."""
     names = {name for node in nodes for name in (*node.input, *node.output) if name and not graph.is_constant(name)}
     inner = sorted(names - set(graph.inputs))
-    runner = Runner(graph, options)
+    runner = Runner(graph, options, entries=UNPACKED)  # for two short runs, packing the weights would cost more than it gains
     runs = [dict(zip(inner, runner.run(feeds, inner), strict=True)) | dict(feeds) for feeds in probes]
     return {name: [np.asarray(run[name]) for run in runs] for name in names}
 
@@ -240,7 +241,10 @@ class _Writer:
         value = self.value(constant)
         if part.size and self.dims(constant)[-1][0] > 1:
             value = self.stretch(value, part, len(self.dims(constant)) - 1)
-        total = self.node("ReduceSum", self.node("Mul", part.name, value), self.constant(np.array([1, 2])), keepdims=0)
+        if len(self.dims(constant)) == 1 and self.dims(constant) != ((1, 1),):
+            total = self.node("MatMul", self.node("ReduceSum", part.name, self.constant(np.array([1])), keepdims=0), value)
+        else:
+            total = self.node("ReduceSum", self.node("Mul", part.name, value), self.constant(np.array([1, 2])), keepdims=0)
         self.ledger[self.place].append(total if sign > 0 else self.node("Neg", total))
 
     def total(self, name: str) -> str:
@@ -488,9 +492,9 @@ def _where(w: _Writer, node: Any, gradients: Gradients) -> None:
 
 
 def _relu(w: _Writer, node: Any, gradients: Gradients) -> None:
-    zero = w.scalar(0.0)
-    gate = w.node("Greater", w.value(node.output[0]), zero)
-    w.give(node.input[0], Part(w.node("Where", gate, _whole(w, node, gradients), zero)))
+    # 0 or 1, since no output is below 0 and none that counts is below 1e-30; a comparison and a Where take ten times as long.
+    gate = w.node("HardSigmoid", w.value(node.output[0]), alpha=1e30, beta=0.0)
+    w.give(node.input[0], Part(w.node("Mul", _whole(w, node, gradients), gate)))
 
 
 def _conv(w: _Writer, node: Any, gradients: Gradients) -> None:
