@@ -67,7 +67,7 @@ def verdicts(taken: Mapping[str, FloatArray]) -> list[str]:
 
 
 def peak(model: Path, threads: int, *, how: str) -> dict[str, float]:
-    """Return memory of this process in MB, at its peak and what is private at the end: ``plain`` runs, or ``exact``, or ``lean``."""
+    """Return memory of this process in MB at its peak, and what is private at the end: ``plain`` runs, ``exact`` or ``lean``."""
     sound = speech_like(SECONDS)
     opened: Any = voxray.load_model(model, threads=threads)
     feeds = opened.feeds([opened.trace(sound).features[0].values], "auto", textnorm=False)

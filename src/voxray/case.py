@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray.frontend import DEFAULT, fbank, features, stack
-from voxray.targets import Aim, ScoreName
+from voxray.targets import Aim, ScoreName, scores
 from voxray.trace import Trace
-from voxray.types import Audio, Features, FloatArray, Grid, LayerWeights, NormWeights, OptionError, Progress
+from voxray.types import Audio, Features, FloatArray, Grid, LayerWeights, NormWeights, OptionError, Progress, TraceError
 
 if TYPE_CHECKING:
     from voxray.models import Explainable, Tape
@@ -86,19 +86,30 @@ class Case:
         return self.trace.evidence[0].logits()
 
     @cached_property
-    def audio(self) -> Audio:
-        """The sound of this piece alone, at 16 kHz."""
-        piece = self.trace.pieces[0]
-        return self.trace.audio if piece.end - piece.start >= self.trace.audio.duration - 0.1 else self._cut()
+    def bank(self) -> FloatArray:
+        """Log mel energies before stacking and normalisation, (F, 80) float32 nats, one row each 10 ms.
 
-    def _cut(self) -> Audio:
+        Stacking repeats the last row, so the features do not tell how many there were: 6 T or up to five fewer. It is the number
+        that gives the last features again.
+
+        Raises:
+            TraceError: when the trace's sound does not give its features.
+        """
+        hop, last = round(self.features.hop / DEFAULT.frame_shift), self.features.values[-1]
+        rows = len(self.features.values)
         start = self.features.start - DEFAULT.frame_length / 2
-        return self.trace.audio.cut(start, self.trace.pieces[0].end)
+        values = fbank(self.trace.audio.cut(start, start + rows * self.features.hop + DEFAULT.frame_length)).values
+        for count in range(min(len(values), hop * rows), hop * (rows - 1), -1):
+            if np.array_equal(self.normalised(values[:count])[-1], last):
+                return values[:count]
+        raise TraceError(f"{self.trace.audio.name}: the trace's sound does not give its features; trace the sound again")
 
     @cached_property
-    def bank(self) -> FloatArray:
-        """Log mel energies before stacking and normalisation, (F, 80) float32 nats, one row each 10 ms."""
-        return fbank(self.audio).values
+    def audio(self) -> Audio:
+        """The sound of this piece alone, at 16 kHz: what its filter bank was computed from."""
+        start, sound = self.features.start - DEFAULT.frame_length / 2, self.trace.audio
+        seconds = DEFAULT.frame_length + DEFAULT.frame_shift * (len(self.bank) - 1)
+        return sound.cut(start, start + seconds)
 
     @property
     def frames(self) -> Grid:
@@ -146,7 +157,7 @@ class Case:
         """
         result = np.empty((len(batch), len(self.aims)))
         for at, rows in enumerate(self.rows(batch)):
-            result[at] = [aim.score(rows, how) for aim in self.aims]
+            result[at] = scores(self.aims, rows, how)
         return result
 
     def rows(self, batch: Sequence[FloatArray]) -> Iterator[FloatArray]:
@@ -160,7 +171,7 @@ class Case:
 
     def base(self, how: ScoreName = "forced") -> npt.NDArray[np.float64]:
         """Return the score of every target on the sound as it is, (targets,)."""
-        return np.array([aim.score(self.logits, how) for aim in self.aims])
+        return np.array(scores(self.aims, self.logits, how))
 
     def affordable(self, wanted: int, least: int = 1) -> int:
         """Return how many passes the budget allows of those wanted, and plan them.

@@ -69,7 +69,7 @@ class Aim:
         """Return the margin, in logits, on output rows (N, V)."""
         return float(logits[self.rows, self.ids].astype(np.float64) @ self.weights)
 
-    def score(self, logits: FloatArray, how: ScoreName = "forced") -> float:
+    def score(self, logits: FloatArray, how: ScoreName = "forced", normaliser: FloatArray | None = None) -> float:
         """Return how strongly output rows hold to the target.
 
         Args:
@@ -78,6 +78,7 @@ class Aim:
                 the original text, of a text its CTC log-likelihood; or ``log_odds``: the log-likelihood of the text minus that of
                 all competing texts together. Tags give the log-odds of their label among the labels of their kind for both, and
                 with a rival both are the log of the likelihood ratio.
+            normaliser: (T,) ``ctc.log_normaliser`` of the rows of sound where it is known already.
         """
         if how == "margin":
             return self.margin(logits)
@@ -87,7 +88,7 @@ class Aim:
         sound = logits[self.prompts :]
         columns = sorted({self.blank, *self.text, *(one for other in self.others for one in other)})
         place = {one: index for index, one in enumerate(columns)}
-        posteriors = sound[:, columns] - ctc.log_normaliser(sound)[:, None]
+        posteriors = sound[:, columns] - (ctc.log_normaliser(sound) if normaliser is None else normaliser)[:, None]
         text = [place[one] for one in self.text]
         if how == "log_odds" or self.target.against:
             rivals = [ctc.log_likelihood(posteriors, [place[one] for one in other], place[self.blank]) for other in self.others]
@@ -95,6 +96,13 @@ class Aim:
         if self.target.kind == "text":
             return ctc.log_likelihood(posteriors, text, place[self.blank])
         return _forced(posteriors, text, self.members, place[self.blank])
+
+
+def scores(aims: Sequence[Aim], logits: FloatArray, how: ScoreName = "forced") -> list[float]:
+    """Return the score of each target on output rows (N, V); what they share is computed once."""
+    spoken = [aim for aim in aims if aim.target.kind != "tag"]
+    known = ctc.log_normaliser(logits[spoken[0].prompts :]) if spoken and how != "margin" else None
+    return [aim.score(logits, how, known) for aim in aims]
 
 
 def _forced(posteriors: FloatArray, text: Sequence[int], members: tuple[int, int], blank: int) -> float:
