@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures bench train test-training model-card clean
+.PHONY: demo test check format pictures methods-page bench train test-training model-card clean
 
 RUN ?= run
 
@@ -27,6 +27,12 @@ pictures: $(VENV)/.run
 	$(BIN)/voxray attention src/voxray/assets/clips/zh_happy_speech.wav --kind overlay --dpi 150 --out docs/images
 	$(BIN)/voxray attention src/voxray/assets/clips/zh_happy_speech.wav --tags --dpi 120 --out docs/images
 	$(BIN)/voxray attention src/voxray/assets/clips/en_noise_burst.wav --kind posteriors --dpi 120 --out docs/images
+	$(BIN)/voxray explain src/voxray/assets/clips/en_noise_burst.wav --target word:2 --dpi 120 --out docs/images
+	$(BIN)/voxray explain src/voxray/assets/clips/zh_happy_speech.wav --target emotion --kind labels --dpi 120 --out docs/images
+
+# The part of the documentation that the methods say themselves.
+methods-page: $(VENV)/.run
+	$(BIN)/python scripts/methods_page.py
 
 bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0

@@ -36,20 +36,20 @@ RULES: dict[str, set[str]] = {
     "models": BASE | {"graph", "audio", "vad", "frontend", "ctc", "transcript", "trace", "vocabulary"},
     "targets": BASE | {"ctc", "trace", "vocabulary"},
     "case": BASE | {"frontend", "models", "targets", "trace"},
-    "masking": BASE | {"frontend"},
+    "masking": BASE | {"alignment", "frontend"},
     "sanm": BASE,
     "lens": BASE | {"case", "sanm"},
     "mixing": BASE | {"case", "masking", "methods", "sanm"},
     "methods": BASE | {"alignment", "case", "ctc", "masking", "mixing", "sanm", "targets"},
     "explanation": BASE | {"case", "lens", "methods", "models", "targets", "trace"},
     "listen": BASE | {"storage"},
-    "views": BASE | {"storage"},
+    "views": BASE | {"alignment", "storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
     "demo": {"trace"},
     "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
     "cli": {"__init__"},
     "__main__": {"cli"},
-    "__init__": BASE | {"api", "attention", "demo", "explanation", "lens", "listen", "plot", "trace"},
+    "__init__": BASE | {"api", "attention", "demo", "explanation", "lens", "listen", "methods", "plot", "trace", "alignment"},
 }
 ONNX_ROOMS = {"graph"}
 PLOT_ROOMS = {"views"}

@@ -19,7 +19,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voxray import plot
+    from voxray import methods, plot
+    from voxray.alignment import Stretch, stretches
     from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
@@ -51,10 +52,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_audio": "voxray.api", "load_model": "voxray.api", "load_trace": "voxray.api", "plot": "voxray.plot",
+    "methods": "voxray.methods",
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
     "draw_attention": "voxray.api", "probe_audio": "voxray.api",
     "explain": "voxray.explanation", "layer_lens": "voxray.explanation", "Lens": "voxray.lens",
+    "Stretch": "voxray.alignment", "stretches": "voxray.alignment",
     "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
     **dict.fromkeys(
         ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "Grid", "ModelError", "OptionError", "OutputError",
@@ -77,6 +80,7 @@ __all__ = [
     "OptionError",
     "OutputError",
     "Relevance",
+    "Stretch",
     "Tag",
     "Target",
     "Token",
@@ -94,8 +98,10 @@ __all__ = [
     "load_audio",
     "load_model",
     "load_trace",
+    "methods",
     "plot",
     "probe_audio",
+    "stretches",
     "word_start_errors",
     "write_sound",
 ]

@@ -1,10 +1,10 @@
-"""Groups tokens into words."""
+"""Groups tokens into words, and parts a stretch of time into words and pauses."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from voxray.types import Token, Word
 from voxray.vocabulary import TAG, strip_tags
@@ -14,6 +14,44 @@ SPACELESS = (
     (0x2E80, 0x303F), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF9F),
     (0x20000, 0x3FFFF),
 )  # fmt: skip
+
+
+REACH = 0.15  # seconds that a word may reach beyond the frames that emitted it
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A word or a pause with its share of the clock: its text (empty for a pause), start and end in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
+    """Part a span of seconds into words and pauses without rest.
+
+    CTC emits a word in fewer frames than it sounds. So a word reaches half-way to its neighbours, but no more than 150 ms beyond
+    its frames; what is left over is a pause.
+
+    Args:
+        words: in order of time; those outside the span are left out.
+        start: of the span.
+        end: of the span.
+    """
+    inside = [word for word in words if word.start < end and word.end > start]
+    found: list[Stretch] = []
+    at = start
+    for index, word in enumerate(inside):
+        before = word.start - inside[index - 1].end if index else 2 * REACH
+        after = inside[index + 1].start - word.end if index + 1 < len(inside) else 2 * REACH
+        first = max(at, word.start - min(max(before, 0.0) / 2, REACH))
+        last = min(end, word.end + min(max(after, 0.0) / 2, REACH))
+        if first - at > 1e-6:
+            found.append(Stretch("", at, first))
+        found.append(Stretch(word.text, first, max(first, last)))
+        at = max(first, last)
+    return [*found, Stretch("", at, end)] if end - at > 1e-6 or not found else found
 
 
 def group_words(tokens: Sequence[Token]) -> tuple[Word, ...]:

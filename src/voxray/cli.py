@@ -369,7 +369,13 @@ class Answer:
               help="See --list; --method NAME --help shows its options.")  # fmt: skip
 @click.option("--budget", "passes", type=click.IntRange(min=1), metavar="PASSES", help="At most so many passes a piece of sound.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="At most so long a piece of sound.")
-@click.option("-o", "--out", metavar="PATH", type=click.Path(), help="A picture (.png, .svg, .pdf), or a folder for pictures.")
+@click.option(
+    "-o",
+    "--out",
+    metavar="PATH",
+    type=click.Path(),
+    help="A picture (.png, .svg, .pdf), or a folder for pictures; with --kind default: .",
+)
 @click.option("-k", "--kind", "kinds", type=click.Choice([*PICTURES, "all"]), multiple=True,
               help="Which pictures, one or several: map over the spectrogram, words as bars, all targets over times, matrix of "
                    "targets by words, labels of a tag over time, lens.  [default: map; without --target: times]")  # fmt: skip
@@ -398,7 +404,8 @@ def explain(sources: Sequence[str], as_json: bool, listing: bool, **how: Any) ->
     question = asked(how)
     names = distinct_names(expand(sources))
     kinds = pictures_of(how["kinds"], question)
-    pictures = placed(how["out"], PICTURE_ENDINGS, len(names) * count_pictures(kinds, question), f".{how['ending']}")
+    out = how["out"] or ("." if how["kinds"] else None)
+    pictures = placed(out, PICTURE_ENDINGS, len(names) * count_pictures(kinds, question), f".{how['ending']}")
     sounds = placed(how["listen"], (".wav",), len(names) * (len(question.targets) or 2), ".wav")
     style = {name: how[name] for name in ("theme", "dpi")}
     model = voxray.load_model(how["model"], threads=how["threads"])
@@ -529,13 +536,12 @@ def clearer(error: voxray.VoxrayError, question: Question, source: str) -> voxra
 def draw_answer(model: Any, answer: Answer, kind: str, place: Place, style: Mapping[str, Any]) -> Iterator[Path]:
     """Write the pictures of one kind and yield their paths; ``place`` says where, given what is shown."""
     trace, relevances = answer.trace, answer.relevances
-    method = relevances[0].method
     if kind == "lens":
         yield draw_lenses(model, answer, place("lens"), style)
     elif kind in PAGES:
-        path = place(f"{method}-{kind}")
-        voxray.plot.words(relevances, trace, across="time" if kind == "times" else "words", path=path, **style)
-        yield path
+        for path, some in pages(relevances, kind, place).items():
+            voxray.plot.words(some, trace, across="time" if kind == "times" else "words", path=path, **style)
+            yield path
     for one in relevances if kind not in PAGES else ():
         if kind == "labels" and one.target.kind != "tag":
             continue
@@ -547,6 +553,22 @@ def draw_answer(model: Any, answer: Answer, kind: str, place: Place, style: Mapp
         else:
             voxray.plot.labels(of_every_label(model, trace, one), trace, path=path, **style)
         yield path
+
+
+def pages(relevances: Sequence[voxray.Relevance], kind: str, place: Place) -> dict[Path, list[voxray.Relevance]]:
+    """Return the targets of each page by its path: one page a piece of sound, for each has cells of its own.
+
+    Raises:
+        OptionError: when several pages would go into one file.
+    """
+    pieces = sorted({one.target.piece for one in relevances})
+    ends = [f"-{piece:03d}" for piece in pieces] if len(pieces) > 1 else [""]
+    paths = [place(f"{relevances[0].method}-{kind}{end}") for end in ends]
+    if len(set(paths)) < len(paths):
+        raise voxray.OptionError(
+            f"{relevances[0].audio} was recognised in {len(paths)} pieces, a page each; give a folder, or targets of one piece"
+        )
+    return {path: [one for one in relevances if one.target.piece == piece] for path, piece in zip(paths, pieces, strict=True)}
 
 
 def write_sounds(answer: Answer, place: Place, keep: Literal["evidence", "rest"], share: float) -> list[Path]:
@@ -575,8 +597,11 @@ def answer_told(source: str, answer: Answer) -> dict[str, Any]:
     """Return an answer as JSON can hold it, with the relevance of every word and pause."""
     told = []
     for one in answer.relevances:
-        cut = stretches(answer.trace.words, one)
-        shares = [{"text": text, "start": start, "end": end, "relevance": one.between(start, end)} for text, start, end in cut]
+        cut = voxray.stretches(answer.trace.words, *span_of(one))
+        shares = [
+            {"text": part.text, "start": part.start, "end": part.end, "relevance": one.between(part.start, part.end)}
+            for part in cut
+        ]
         told.append(one.to_dict() | {"peak": peak_of(one), "stretches": shares})
     lenses = [
         {"target": one.target.title, "layers": len(one.log_probs), "decided_at": one.commits.tolist(), "ids": one.ids.tolist(),
@@ -808,36 +833,16 @@ def printed(token: Any, trace: voxray.Trace) -> str:
     return "(blank)" if token.id == trace.blank else token.text.strip() or "␣"
 
 
-REACH = 0.15  # seconds that a word may reach beyond the frames that emitted it, as where words are hidden
-Stretch = tuple[str, float, float]
+def span_of(relevance: voxray.Relevance) -> tuple[float, float]:
+    """Return start and end of a map in seconds."""
+    first, last = relevance.grid.times[[0, -1]].tolist()
+    return first, last
 
 
-def stretches(words: Sequence[voxray.Word], relevance: voxray.Relevance) -> list[Stretch]:
-    """Part the time of a map into words and pauses: (text, start, end), the text empty for a pause.
-
-    CTC emits a word in fewer frames than it sounds. So a word reaches half-way to its neighbours, but no more than ``REACH``
-    beyond its frames; what is left over is a pause.
-    """
-    first, last = (float(edge) for edge in relevance.grid.times[[0, -1]])
-    inside = [word for word in words if word.start < last and word.end > first]
-    found: list[Stretch] = []
-    at = first
-    for index, word in enumerate(inside):
-        before = word.start - inside[index - 1].end if index else 2 * REACH
-        after = inside[index + 1].start - word.end if index + 1 < len(inside) else 2 * REACH
-        start = max(at, word.start - min(max(before, 0.0) / 2, REACH))
-        end = min(last, word.end + min(max(after, 0.0) / 2, REACH))
-        if start - at > 1e-6:
-            found.append(("", at, start))
-        found.append((word.text, start, max(start, end)))
-        at = max(start, end)
-    return [*found, ("", at, last)] if last - at > 1e-6 or not found else found
-
-
-def is_own(part: Stretch, relevance: voxray.Relevance) -> bool:
+def is_own(part: voxray.Stretch, relevance: voxray.Relevance) -> bool:
     """Tell whether a stretch is the word that the target is, or is part of."""
     target = relevance.target
-    return target.kind in ("word", "token") and bool(part[0]) and part[1] <= (target.start + target.end) / 2 < part[2]
+    return target.kind in ("word", "token") and bool(part.text) and part.start <= (target.start + target.end) / 2 < part.end
 
 
 def peak_of(relevance: voxray.Relevance) -> float | None:
@@ -879,7 +884,7 @@ def print_answer(answer: Answer, paths: Sequence[Path], model: Any) -> None:
     for note in dict.fromkeys(note for one in relevances for note in one.notes):
         click.echo(f"note: {note}")
     if first.view:
-        click.echo(f"note: {first.method} is a view of the model, not an explanation of its decision")
+        click.echo(f"note: {first.method} is a view, not an explanation of the decision")
     chosen = ", ".join(f"{name} {value}" for name, value in first.options.items() if value is not None)
     together = f" for {len(relevances)} targets together" if len(relevances) > 1 else ""
     pieces: dict[int, voxray.Relevance] = {one.target.piece: one for one in relevances}
@@ -895,6 +900,13 @@ def room() -> int:
     return Console().width if sys.stdout.isatty() else PIPE
 
 
+def drawable() -> bool:
+    """Tell whether the output can show signs for drawing; terminals with an older encoding cannot."""
+    from rich.console import Console
+
+    return not Console().options.ascii_only
+
+
 def print_ledger(relevance: voxray.Relevance, trace: voxray.Trace) -> None:
     """Print one target: what each word and pause adds, what comes from no sound, and the score."""
     from rich.cells import cell_len
@@ -903,16 +915,17 @@ def print_ledger(relevance: voxray.Relevance, trace: voxray.Trace) -> None:
     rival = f" rather than {cut_short(target.against, 30)!r}" if target.against else ""
     title = f"{relevance.audio} · {target.name} {cut_short(target.label, 30)!r}{rival}"
     times = [">from s", ">to s"] if room() >= 80 else [">from s"]
-    result = table(title, *times, "", "sound", f">{unit}", "against │ for")
-    cut = stretches(trace.words, relevance)
-    texts = [cut_short(text, max(9, room() // 4)) or "(pause)" for text, _, _ in cut]
-    values = [relevance.between(start, end) for _, start, end in cut]
+    mark, axis = ("▸", "│") if drawable() else (">", "|")
+    result = table(title, *times, "", "sound", f">{unit}", f"against {axis} for")
+    cut = voxray.stretches(trace.words, *span_of(relevance))
+    texts = [cut_short(part.text, max(9, room() // 4)) or "(pause)" for part in cut]
+    values = [relevance.between(part.start, part.end) for part in cut]
     bar = bars(values, room() - 9 * len(times) - 22 - max(9, *(cell_len(text) for text in texts)))
     for part, text, value in zip(cut, texts, values, strict=True):
         own = is_own(part, relevance)
-        style = "bold" if own else "" if part[0] else "dim"
-        when = [f"{moment:.2f}" for moment in part[1 : 1 + len(times)]]
-        result.add_row(*when, "▸" if own else "", text, number(value, unit), bar(value), style=style)
+        style = "bold" if own else "" if part.text else "dim"
+        when = [f"{moment:.2f}" for moment in (part.start, part.end)[: len(times)]]
+        result.add_row(*when, mark if own else "", text, number(value, unit), bar(value), style=style)
     result.add_section()
     blank = ("",) * (len(times) + 1)
     if relevance.parts or relevance.adds_up:
@@ -927,13 +940,11 @@ def print_ledger(relevance: voxray.Relevance, trace: voxray.Trace) -> None:
 
 def bars(values: Sequence[float], width: int) -> Callable[[float], Any]:
     """Return a function that draws a number as a signed bar on the scale of some numbers, in at most so many columns."""
-    from rich.console import Console
     from rich.text import Text
 
     half = max(4, min(24, (width - 1) // 2))
     most = max((abs(one) for one in values if math.isfinite(one)), default=0.0) or 1.0
-    plain = Console().options.ascii_only
-    whole, right_half, left_half, axis = ("#", "", "", "|") if plain else ("█", "▌", "▐", "│")
+    whole, right_half, left_half, axis = ("█", "▌", "▐", "│") if drawable() else ("#", "", "", "|")
 
     def draw(value: float) -> Any:
         steps = round(2 * half * abs(value) / most) if math.isfinite(value) else 0
@@ -955,8 +966,8 @@ def print_overview(relevances: Sequence[voxray.Relevance], trace: voxray.Trace) 
     result = table(title, "target", ">score", ">own word", *(f">{name}" for name in columns), *ends)
     for one in relevances:
         kept = {"own": 0.0, "other words": 0.0, "pauses": 0.0}
-        for part in stretches(trace.words, one):
-            kept["own" if is_own(part, one) else "other words" if part[0] else "pauses"] += one.between(*part[1:])
+        for part in voxray.stretches(trace.words, *span_of(one)):
+            kept["own" if is_own(part, one) else "other words" if part.text else "pauses"] += one.between(part.start, part.end)
         kept |= {"others": kept["other words"] + kept["pauses"], "no sound": sum(one.parts.values()), **one.parts}
         own = number(kept["own"], one.unit) if one.target.kind in ("word", "token") else "-"
         values = (number(kept.get(name, 0.0), one.unit) for name in columns)

@@ -160,6 +160,9 @@ def live_trace(model: Explainable, source: Any, *, language: str, textnorm: bool
 def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevance:
     options = asdict(method)  # type: ignore[call-overload]
     notes = found.notes + ((COPIES,) if aim.target.name.startswith("textnorm") else ())
+    if case.twin_agreement is not None:
+        kind, share = case.model.info.precision, f"{case.twin_agreement:.1%}"
+        notes += (f"gradients are those of this {kind} file's floating-point twin, which decides {share} of the rows alike",)
     return Relevance(
         scores=found.scores,
         grid=found.grid,

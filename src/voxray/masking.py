@@ -25,6 +25,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from voxray.alignment import REACH
 from voxray.frontend import DEFAULT, fbank, stack
 from voxray.types import Audio, Features, FloatArray, Grid, IntArray, OptionError, Tag, Word
 
@@ -38,7 +39,6 @@ FLOOR = 0.1  # the quietest share of the frames is the clip's noise floor
 SILENCE = float(np.log(np.finfo(np.float32).eps))  # Kaldi's floor under the logarithm: what digital silence becomes
 FADE = 0.005  # seconds of a cross-fade; an edge without one clicks over all mel filters
 LOWEST = 20.0  # Hz; below, the filter bank hears nothing and pink noise would put most of its power there
-REACH = 0.15  # seconds that a word may reach beyond the frames that emitted it
 WIDEN = 0.03  # seconds that a hidden word is widened by on both sides: half a stacked frame
 MOST = 60  # segments of equal length; more need more runs than anybody waits for
 CHUNK = 8  # runs between two looks at the budget
@@ -112,6 +112,9 @@ class Listener(Sound, Protocol):
 
     def rows(self, batch: Sequence[FloatArray]) -> Iterator[FloatArray]:
         """Yield the output rows of other features."""
+
+    def scored(self, rows: FloatArray, how: Any) -> Sequence[float]:
+        """Return the score of every target on output rows."""
 
     def base(self, how: Any) -> Float64Array:
         """Return the score of every target on the sound as it is."""
@@ -412,7 +415,7 @@ class Runs:
     def _scores(self, rows: FloatArray) -> list[float]:
         self.count += 1
         self._strange += bool((rows[self._watched].argmax(axis=1) != self._heard).any())
-        return [aim.score(rows, self._how) for aim in self._case.aims]
+        return list(self._case.scored(rows, self._how))
 
     @property
     def note(self) -> str:

@@ -53,11 +53,11 @@ def _inside(case: Case) -> tuple[Sequence[FloatArray], Sequence[FloatArray]]:
     """
     evidence = case.trace.evidence[0]
     case.meter.pay(2)
-    values = evidence.tensor("value", range(case.layers))
+    values = evidence.tensors("value", range(case.layers))
     plain = [index for index in range(case.layers) if not case.weights(index).residual]
     later = [index for index in range(case.layers) if index not in plain]
-    streams = dict(zip(later, evidence.tensor("input", later), strict=True)) if later else {}
-    return [streams.get(index, values[index]) for index in range(case.layers)], list(values)
+    streams = dict(zip(later, evidence.tensors("input", later), strict=True)) if later else {}
+    return [streams.get(index, values[index]) for index in range(case.layers)], values
 
 
 def rolled(

@@ -20,7 +20,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ ScoreName = Literal["forced", "log_odds", "margin"]
 SCORES: tuple[ScoreName, ...] = get_args(ScoreName)
 RIVALS = 5  # alternatives of a token in its log-odds
 LEAST = 1e-6  # weights below are dropped from a margin
+Shared = dict[str, Any]
+"""What several targets on the same rows share: ``path``, the runs of the forced alignment, and ``normaliser``, (T,)."""
 SYNTAX = 'token:5, word:3, word:"hello", text, ' + ", ".join(TAG_KINDS)
 
 
@@ -69,7 +71,7 @@ class Aim:
         """Return the margin, in logits, on output rows (N, V)."""
         return float(logits[self.rows, self.ids].astype(np.float64) @ self.weights)
 
-    def score(self, logits: FloatArray, how: ScoreName = "forced", normaliser: FloatArray | None = None) -> float:
+    def score(self, logits: FloatArray, how: ScoreName = "forced", shared: Shared | None = None) -> float:
         """Return how strongly output rows hold to the target.
 
         Args:
@@ -78,7 +80,7 @@ class Aim:
                 the original text, of a text its CTC log-likelihood; or ``log_odds``: the log-likelihood of the text minus that of
                 all competing texts together. Tags give the log-odds of their label among the labels of their kind for both, and
                 with a rival both are the log of the likelihood ratio.
-            normaliser: (T,) ``ctc.log_normaliser`` of the rows of sound where it is known already.
+            shared: what was computed for another target on the same rows, to be used and added to.
         """
         if how == "margin":
             return self.margin(logits)
@@ -88,28 +90,40 @@ class Aim:
         sound = logits[self.prompts :]
         columns = sorted({self.blank, *self.text, *(one for other in self.others for one in other)})
         place = {one: index for index, one in enumerate(columns)}
-        posteriors = sound[:, columns] - (ctc.log_normaliser(sound) if normaliser is None else normaliser)[:, None]
+        known = {} if shared is None else shared
+        if how == "forced" and not self.target.against and self.target.kind != "text":
+            return _forced(sound, self.text, self.members, self.blank, known)
+        if "normaliser" not in known:
+            known["normaliser"] = ctc.log_normaliser(sound)
+        posteriors = sound[:, columns] - known["normaliser"][:, None]
         text = [place[one] for one in self.text]
         if how == "log_odds" or self.target.against:
             rivals = [ctc.log_likelihood(posteriors, [place[one] for one in other], place[self.blank]) for other in self.others]
             return ctc.log_likelihood(posteriors, text, place[self.blank]) - float(np.logaddexp.reduce(rivals))
-        if self.target.kind == "text":
-            return ctc.log_likelihood(posteriors, text, place[self.blank])
-        return _forced(posteriors, text, self.members, place[self.blank])
+        return ctc.log_likelihood(posteriors, text, place[self.blank])
 
 
 def scores(aims: Sequence[Aim], logits: FloatArray, how: ScoreName = "forced") -> list[float]:
-    """Return the score of each target on output rows (N, V); what they share is computed once."""
-    spoken = [aim for aim in aims if aim.target.kind != "tag"]
-    known = ctc.log_normaliser(logits[spoken[0].prompts :]) if spoken and how != "margin" else None
-    return [aim.score(logits, how, known) for aim in aims]
+    """Return the score of each target of one piece on output rows (N, V); what they share is computed once."""
+    shared: Shared = {}
+    return [aim.score(logits, how, shared) for aim in aims]
 
 
-def _forced(posteriors: FloatArray, text: Sequence[int], members: tuple[int, int], blank: int) -> float:
-    """Return the sum over some tokens of their best log posterior in the forced alignment of the whole text."""
-    found = ctc.runs(ctc.forced_alignment(posteriors, text, blank), blank)
-    spans = [posteriors[run.first : run.stop, run.id].max() for run in found[slice(*members)]]
-    return float(np.sum(spans, dtype=np.float64))
+def _forced(sound: FloatArray, text: tuple[int, ...], members: tuple[int, int], blank: int, shared: Shared) -> float:
+    """Return the sum over some tokens of their best log posterior in the forced alignment of the whole text.
+
+    The best path does not depend on how a row is normalised, so only the rows that count are.
+    """
+    if "path" not in shared:
+        columns = sorted({blank, *text})
+        places = [columns.index(one) for one in text]
+        path = ctc.forced_alignment(sound[:, columns], places, columns.index(blank))
+        shared["path"] = ctc.runs(path, columns.index(blank))
+    total = 0.0
+    for run, token in list(zip(shared["path"], text, strict=True))[slice(*members)]:
+        rows = sound[run.first : run.stop]
+        total += float((rows[:, token] - ctc.log_normaliser(rows)).max())
+    return total
 
 
 def resolve(trace: Trace, vocabulary: Vocabulary, labels: dict[str, dict[str, int]], name: str, against: str | None = None) -> Aim:
@@ -285,7 +299,7 @@ def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) 
     for at in range(first, stop):
         row = logits[trace.tokens[at].peak].copy()
         row[[text[at], trace.blank]] = -np.inf
-        best = np.argsort(row)[::-1][:RIVALS]
+        best = np.argpartition(row, -RIVALS)[-RIVALS:]
         found += [(*text[:at], int(one), *text[at + 1 :]) for one in best]
     return tuple(found)
 

@@ -137,6 +137,8 @@ class Trace:
             OptionError: when there is no such piece.
         """
         (index,) = choose([index], len(self.pieces), "piece")
+        if len(self.pieces) == 1:
+            return self
         piece, whole = self.pieces[index], self.transcript
         offset, (first, stop) = piece.rows[0], piece.tokens
         words = [word for word in whole.words if first <= word.tokens[0] < stop]

@@ -106,6 +106,10 @@ class _StoredEvidence:
         """Raise TraceError: inner tensors are not saved."""
         raise TraceError(f"{self._path} holds no tensor {name!r}; load the trace with model=... to have it computed again")
 
+    def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
+        """Raise TraceError: inner tensors are not saved."""
+        return [self.tensor(name, layers)]
+
     def head_norms(self, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
         """Raise TraceError: head norms are not saved."""
         raise TraceError(f"{self._path} holds no head norms; load the trace with model=... to have them computed again")

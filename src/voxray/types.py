@@ -358,6 +358,9 @@ class Evidence(Protocol):
     def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
         """Return an inner tensor such as ``memory``, (layers, N, D) float32."""
 
+    def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
+        """Return an inner tensor of some layers, (N, D) float32 each, of any width."""
+
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of what each head adds to each row of its layer's output, (layers, H, N) float32."""
 

@@ -50,7 +50,7 @@ def test_the_python_of_the_readme_runs(name: str, desk: Path) -> None:
 def test_the_commands_of_the_readme_run(name: str, desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     commands = [line.split("#")[0].strip() for line in text.splitlines() if line.startswith("    voxray ")]
-    assert len(commands) == 7
+    assert len(commands) == 11
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as ended:

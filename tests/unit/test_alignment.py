@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxray.alignment import group_words
+from voxray.alignment import Stretch, group_words, stretches
 from voxray.types import Token, Word
 
 
@@ -150,3 +150,11 @@ def test_a_spoken_token_with_a_space_or_of_a_spaceless_script_begins_a_word(text
     spoken = [k for k, text in enumerate(texts) if text.strip() and text not in PUNCTUATION]
     assert {k for k in spoken if texts[k].startswith(" ") or texts[k] in ("我", "京", "か", "ラ")} <= begins
     assert {k for k in spoken if k and texts[k - 1] in ("我", "京", "か", "ラ", "，", "。")} <= begins
+
+
+def test_stretches_of_a_span_leave_no_rest() -> None:
+    said = [Word("a", 0.3, 0.5, (0, 1), 0.0), Word("b", 0.6, 0.8, (1, 2), 0.0), Word("later", 5.0, 5.2, (2, 3), 0.0)]
+    found = stretches(said, 0.0, 1.5)
+    assert [part.text for part in found] == ["", "a", "b", ""]
+    assert [0.0, *(part.end for part in found)] == pytest.approx([0.0, 0.15, 0.55, 0.95, 1.5])
+    assert stretches([], 0.0, 2.0) == [Stretch("", 0.0, 2.0)]

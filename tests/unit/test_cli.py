@@ -344,5 +344,5 @@ def test_help_keeps_its_lines(run: Run) -> None:
 def test_help_lists_every_command(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
-    assert set(cli.cli.commands) == {"transcribe", "trace", "attention", "inspect", "demo", "completion"}
+    assert set(cli.cli.commands) == {"transcribe", "trace", "explain", "attention", "inspect", "demo", "completion"}
     assert all(name in out for name in cli.cli.commands)

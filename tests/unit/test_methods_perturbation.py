@@ -74,8 +74,11 @@ class Toy:
             self.meter.pay(1)
             yield one
 
+    def scored(self, rows: np.ndarray, how: str) -> list[float]:
+        return [aim.score(rows, how) for aim in self.aims]
+
     def base(self, how: str) -> np.ndarray:
-        return np.array([aim.score(self.logits, how) for aim in self.aims])
+        return np.array(self.scored(self.logits, how))
 
 
 def additive(*parts: float) -> Worth:

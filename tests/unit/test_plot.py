@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 import voxray
 from voxray import AttentionView, attention_map, plot
+from voxray.alignment import stretches
 from voxray.trace import Trace
 from voxray.types import Grid, OptionError, OutputError, Relevance, Target
-from voxray.views.words import stretches
 
 DRAWINGS = (plot.attention, plot.overlay, plot.heads, plot.posteriors, plot.tags)
 
@@ -203,7 +203,7 @@ def test_words_draws_bars_for_one_target_and_a_page_for_many(spoken: Trace) -> N
     many = [relevance_of(spoken, index) for index in range(len(spoken.words))]
     bars = plot.words(many[2], spoken).axes[0]
     span = float(many[2].grid.times[0]), float(many[2].grid.times[-1])
-    wanted = [many[2].between(one.start, one.end) for one in stretches(spoken.words, span)]
+    wanted = [many[2].between(one.start, one.end) for one in stretches(spoken.words, *span)]
     np.testing.assert_allclose([patch.get_width() for patch in bars.patches], wanted)
     over_time = plot.words(many, spoken).axes[1].get_images()[0].get_array()
     np.testing.assert_array_equal(np.asarray(over_time), np.array([one.over_time for one in many]))

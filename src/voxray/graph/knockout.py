@@ -1,7 +1,7 @@
 """A model in which some rows can be hidden from all others, in every layer, by two more inputs.
 
-Attention to a hidden row is cut and the rest renormalised; the memory's filter sees zeros there. What a row keeps of itself
-through the residual, and through the memory's own copy of the values, stays.
+Attention to a hidden row is cut and the rest renormalised; a row that looked at nothing else gets nothing. The memory's filter
+sees zeros there. What a row keeps of itself through the residual, and through the memory's own copy of the values, stays.
 
 **Source:** Mohebbi et al. 2023, "Quantifying Context Mixing in Transformers", for the idea of cutting the values of a span.
 """
@@ -18,7 +18,7 @@ from voxray.types import AnatomyError
 
 KEYS, FRAMES = "voxray_keep_keys", "voxray_keep_frames"
 """Inputs: (1, 1, 1, N) float32 and (1, 1, N) float32, 1 where a row may be looked at, 0 where not."""
-FLOAT = 1
+FLOAT, LEAST = 1, 1e-30
 
 
 def with_knockout(graph: Graph, anatomy: Anatomy) -> Graph:
@@ -32,8 +32,9 @@ def with_knockout(graph: Graph, anatomy: Anatomy) -> Graph:
 
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
-    axes = "voxray_last_axis"
+    axes, least = "voxray_last_axis", "voxray_least"
     model.graph.initializer.append(numpy_helper.from_array(np.array([-1]), axes))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(LEAST, np.float32), least))
     for name, axes_before in ((KEYS, 3), (FRAMES, 2)):
         model.graph.input.append(helper.make_tensor_value_info(name, FLOAT, [*[1] * axes_before, "voxray_rows"]))
     renamed, added = {}, []
@@ -42,7 +43,8 @@ def with_knockout(graph: Graph, anatomy: Anatomy) -> Graph:
         added += [
             helper.make_node("Mul", [block.probabilities, KEYS], [f"{stem}_kept"]),
             helper.make_node("ReduceSum", [f"{stem}_kept", axes], [f"{stem}_sum"], keepdims=1),
-            helper.make_node("Div", [f"{stem}_kept", f"{stem}_sum"], [f"{stem}_weights"]),
+            helper.make_node("Max", [f"{stem}_sum", least], [f"{stem}_total"]),
+            helper.make_node("Div", [f"{stem}_kept", f"{stem}_total"], [f"{stem}_weights"]),
             helper.make_node("Mul", [source.input[0], FRAMES], [f"{stem}_values"]),
         ]
         renamed[block.probabilities] = f"{stem}_weights"

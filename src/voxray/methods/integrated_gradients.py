@@ -57,16 +57,15 @@ class Method:
         steps = max(2, self.steps // len(starts))
         passes = steps * len(starts) * (1 + len(case.aims))
         case.affordable(passes, least=passes)
-        shares, missed, base = (np.mean(one, axis=0) for one in zip(*(_along(case, start, steps) for start in starts), strict=True))
-        score = np.array([aim.margin(case.logits) for aim in case.aims])
+        shares, missed, ends = (np.mean(one, axis=0) for one in zip(*(_along(case, start, steps) for start in starts), strict=True))
         return [
             Found(
                 scores=case.fold(shares[index]).astype(np.float32),
                 grid=case.cells,
-                score=float(score[index]),
+                score=float(ends[index, 1]),
                 unit="logit",
-                parts={"baseline": float(base[index])},
-                notes=(_note(float(missed[index]), float(score[index] - base[index])),),
+                parts={"baseline": float(ends[index, 0])},
+                notes=(_note(float(missed[index]), float(ends[index, 1] - ends[index, 0])),),
             )
             for index in range(len(case.aims))
         ]
@@ -79,8 +78,11 @@ class Method:
 
 
 def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Array]:
-    """Return what each target's score gained on the way at each feature, (targets, T, D); the part of it that the trapezoid rule
-    missed, (targets,); and the score at the baseline, (targets,).
+    """Walk from a baseline to the sound.
+
+    Returns:
+        What each target's score gained on the way at each feature (targets, T, D), the part of it that the trapezoid rule missed
+        (targets,), and the score at the baseline and at the sound (targets, 2).
 
     The score is known at every step, so what the rule misses between two steps is known too. It is spread over the features in
     proportion to the size of their shares of that step.
@@ -88,7 +90,7 @@ def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Arr
     places = np.sinh(BEND * np.linspace(0.0, 1.0, steps)) / np.sinh(BEND)
     way, seeds = (case.features.values - start).astype(np.float64), case.seeds()
     shares, missed = np.zeros((len(case.aims), *way.shape)), np.zeros(len(case.aims))
-    first: list[float] = []
+    ends = np.zeros((len(case.aims), 2))
     before: list[tuple[Array, float]] = []
     for chosen in np.array_split(np.arange(steps), -(-steps // TOGETHER)):
         batch = (start + places[chosen, None, None] * way).astype(np.float32)
@@ -105,10 +107,10 @@ def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Arr
                 shares[index] += share + rest * np.abs(share) / max(np.abs(share).sum(), 1e-30)
                 missed[index] += rest
             after.append(walk[-1])
-            first += [walk[0][1]] if not before else []
+            ends[index] = ends[index, 0] if before else walk[0][1], walk[-1][1]
         before = after
         case.meter.pay(len(batch) * len(case.aims))
-    return shares, missed, np.array(first)
+    return shares, missed, ends
 
 
 def _note(missed: float, change: float) -> str:

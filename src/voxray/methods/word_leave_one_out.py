@@ -10,8 +10,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from voxray.alignment import REACH
 from voxray.case import Case
-from voxray.masking import REACH, WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, words, words_and_pauses
+from voxray.masking import WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, words, words_and_pauses
 from voxray.methods import Found, Needs
 from voxray.targets import ScoreName
 from voxray.types import IntArray

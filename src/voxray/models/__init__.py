@@ -132,6 +132,10 @@ class Explainable(Recogniser, Protocol):
     labels: dict[str, dict[str, int]]
 
     @property
+    def is_float(self) -> bool:
+        """Whether gradients are those of the file itself and not of its floating-point twin."""
+
+    @property
     def batches_exactly(self) -> bool:
         """Whether a sound's output does not depend on the others of its batch."""
 

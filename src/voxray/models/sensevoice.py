@@ -150,6 +150,7 @@ class Recogniser:
         self.blank = _number(graph, "blank_id", BLANK)
         if not 0 <= self.blank < size:
             raise ModelError(f"{graph.path}: its metadata says blank_id {self.blank}, but it has {size} tokens; export it again")
+        self._weights: dict[int, LayerWeights] = {}
         self._runner = Runner(graph, options, together=[block.probabilities for block in self.anatomy.blocks])
         noise = np.random.default_rng(0).standard_normal((12, self.cmvn.shift.size)).astype(np.float32)
         self.proof: Proof = prove(graph, self.anatomy, self._runner, self.feeds([noise], "auto", textnorm=False))
@@ -407,7 +408,12 @@ class Recogniser:
         Raises:
             AnatomyError: when they are stored in a way that cannot be read.
         """
-        return layer_weights(self.graph, self.anatomy.blocks[index])
+        if index in self._weights:
+            return self._weights[index]
+        found = layer_weights(self.graph, self.anatomy.blocks[index])
+        if self.anatomy.precision == "fp32":  # views of the file take no memory
+            self._weights[index] = found
+        return found
 
     def stream_norms(self) -> dict[int, NormWeights]:
         """Return the norms that stand in the stream itself, by the index of the layer after them."""
@@ -600,16 +606,25 @@ class Replay:
         Raises:
             OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
+        found = self.tensors(name, layers)
+        widths = sorted({one.shape[-1] for one in found})
+        if len(widths) != 1:
+            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
+        return found[0][None] if len(found) == 1 else np.stack(found)
+
+    def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
+        """Return an inner tensor of some layers, (N, D) float32 each.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name.
+        """
         blocks = self._model.anatomy.blocks
         names = [self._inner(name, blocks[layer]) for layer in layers]
         kept = [self._tensors.get((name, layer)) for layer in layers]
         found = [one for one in kept if one is not None]
         if len(found) < len(kept):
             found = [np.asarray(one[0], np.float32) for one in self._model.run(self._feeds, names)]
-        widths = sorted({one.shape[-1] for one in found})
-        if len(widths) != 1:
-            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
-        return found[0][None] if len(found) == 1 else np.stack(found)
+        return found
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each head's part of the projection, (layers, H, N) float32."""

@@ -1,7 +1,7 @@
 """Which words a decision rests on: bars for one target, and maps for all of them, over time and word by word.
 
-CTC models emit a token within one or two frames, so the words of a trace are shorter than they sound. Here a short gap between
-two words is shared between them; only a longer one is a pause.
+CTC models emit a token within one or two frames, so the words of a trace are shorter than they sound; see
+``voxray.alignment.stretches`` for how far they are taken to reach.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from voxray.alignment import Stretch, stretches
 from voxray.types import OptionError, Relevance, Word
 from voxray.views import canvas, marks
 from voxray.views.relevance import parts
@@ -21,58 +22,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAUSE = 0.3
-"""Seconds: a gap between two words that is at least so long is a pause. **Source:** pauses under 0.25 to 0.3 s are part of
-articulation (Goldman-Eisler 1968, *Psycholinguistics*)."""
 ROW, MIN_ROW, TALL = 0.24, 0.13, 9.0
 """Heights in inches: of a row as wanted, at the least, and of the map from which rows begin to shrink."""
 POINTS = 8.5
 """Size of the words in points."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A word or a pause with its share of the clock: its text (empty for a pause), start and end in seconds."""
-
-    text: str
-    start: float
-    end: float
-
-    @property
-    def name(self) -> str:
-        """How it is called in a picture."""
-        return canvas.drawable(self.text) or f"pause {self.end - self.start:.2f} s"
-
-
-def stretches(words: Sequence[Word], span: tuple[float, float]) -> list[Stretch]:
-    """Cut a span of seconds into words and pauses without rest.
-
-    Args:
-        words: in order of time.
-        span: start and end in seconds.
-
-    Returns:
-        The stretches in order: each ends where the next one starts, the first starts and the last ends with the span.
-    """
-    found: list[Stretch] = []
-    at = span[0]
-    for word in marks.words_within(words, span):
-        start, end = max(word.start, at), min(word.end, span[1])
-        gap = start - at
-        if gap >= PAUSE:
-            found.append(Stretch("", at, start))
-        elif gap > 0 and found:
-            at += gap / 2
-            found[-1] = Stretch(found[-1].text, found[-1].start, at)
-            start = at
-        elif gap > 0:
-            start = at
-        if end > start:
-            found.append(Stretch(word.text, start, end))
-        at = max(at, end)
-    if span[1] - at >= PAUSE or not found:
-        return [*found, Stretch("", at, span[1])]
-    return [*found[:-1], Stretch(found[-1].text, found[-1].start, span[1])]
+def named(part: Stretch) -> str:
+    """Return how a word or pause is called in a picture."""
+    return canvas.drawable(part.text) or f"pause {part.end - part.start:.2f} s"
 
 
 def amounts(relevances: Sequence[Relevance], cut: Sequence[Stretch]) -> npt.NDArray[np.float64]:
@@ -98,11 +56,11 @@ def draw_word_bars(
     Returns:
         The figure: one bar a word or pause in order of time, then the parts. With the residual the bars sum to the score.
     """
-    cut = stretches(words, _span([relevance]))
+    cut = stretches(words, *_span([relevance]))
     (values,) = amounts([relevance], cut)
     target = relevance.target
     bars = [
-        marks.Bar(("▸ " if _meant(part, relevance) else "") + part.name, value, "plain" if part.text else "weak")
+        marks.Bar(("▸ " if _meant(part, relevance) else "") + named(part), value, "plain" if part.text else "weak")
         for part, value in zip(cut, values.tolist(), strict=True)
     ]
     rest = parts(relevance)[1:]
@@ -196,10 +154,10 @@ def draw_word_words(
         OptionError: when there is no map, or the maps do not belong together.
     """
     marks.one_clock([one.grid.times for one in relevances])
-    cut = stretches(words, _span(relevances))
+    cut = stretches(words, *_span(relevances))
     values = amounts(relevances, cut)
     scale = marks.scale_of(values, f"{_unit(relevances)} per word or pause")
-    names = [part.name if part.text else f"({part.end - part.start:.1f} s)" for part in cut]
+    names = [named(part) if part.text else f"({part.end - part.start:.1f} s)" for part in cut]
     width = style.width or 1.6 + float(np.clip(0.5 * len(cut), 3.4, 14.0))
     rows = _Rows.of(relevances, width)
     room = width - rows.left - canvas.EDGE
