@@ -49,7 +49,8 @@ def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
         last = min(end, word.end + min(max(after, 0.0) / 2, REACH))
         if first - at > 1e-6:
             found.append(Stretch("", at, first))
-        found.append(Stretch(word.text, first, max(first, last)))
+        if last > first:
+            found.append(Stretch(word.text, first, last))
         at = max(first, last)
     return [*found, Stretch("", at, end)] if end - at > 1e-6 or not found else found
 

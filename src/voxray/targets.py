@@ -214,6 +214,8 @@ def _piece(trace: Trace, name: str, number: str) -> int:
         return 0
     if not number.isdigit() or int(number) >= count:
         bare = name.partition("@")[0]
+        if count == 1:
+            raise OptionError(f"{trace.audio.name} has one piece of sound; ask for {bare}")
         raise OptionError(f"{trace.audio.name} has {count} pieces of sound; say which: {bare}@0 to {bare}@{count - 1}")
     return int(number)
 

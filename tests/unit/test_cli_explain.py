@@ -22,7 +22,7 @@ from onnx import helper
 
 import voxray
 from voxray import cli, masking, methods
-from voxray.types import Grid, ModelInfo, Relevance, Target, Word
+from voxray.types import Grid, ModelInfo, Relevance, Target
 
 CLIPS = Path(voxray.__file__).parent / "assets" / "clips"
 CHINESE, NOISY = CLIPS / "zh_happy_speech.wav", CLIPS / "en_noise_burst.wav"
@@ -385,7 +385,7 @@ BAD = [
     ("-t token:-1", "no token reads '-1'; there are: we removed"),
     ("-t word:bicycles", "no word reads 'bicycles'; there are: we removed bicycle rice with cabbage"),
     ("-t emotion:HAPY", "the emotion 'HAPY' is none of this model's; choose one of HAPPY"),
-    ("-t text@4", "en_noise_burst.wav has 1 pieces of sound"),
+    ("-t text@4", "en_noise_burst.wav has one piece of sound; ask for text"),
     ("-t word:2 --against bicycle", "'bicycle' cannot compete with 'bicycle': it is the same"),
     ("-t word:2 --against zzqz", "vocabulary cannot spell 'zzqz'"),
     ("-t emotion --against en", "'en' cannot compete with the emotion 'NEUTRAL'; choose one of HAPPY"),

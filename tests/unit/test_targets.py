@@ -320,7 +320,7 @@ def test_of_several_pieces_each_has_its_own(model: Any, pieces: list[str]) -> No
         ("word:-1", r"^no word reads '-1'; there are: "),
         ('word:"zzz"', r"^no word reads 'zzz'; there are: "),
         ("emotion:SADD", r"^the emotion 'SADD' is none of this model's; choose one of .*SAD, "),
-        ("text@3", r"^made-up.wav has 1 pieces? of sound; say which"),
+        ("text@3", r"^made-up.wav has one piece of sound; ask for text$"),
     ],
 )  # fmt: skip
 def test_what_is_not_there(name: str, message: str, model: Any, trace: Trace) -> None:

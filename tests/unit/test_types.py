@@ -20,12 +20,17 @@ from voxray.types import (
     AudioError,
     AudioInfo,
     Features,
+    Grid,
+    LayerWeights,
     ModelError,
     ModelInfo,
+    NormWeights,
     OptionError,
     OutputError,
     Piece,
+    Relevance,
     Tag,
+    Target,
     Token,
     TraceError,
     Transcript,
@@ -39,6 +44,11 @@ TOKEN = Token(7, " hi", 0.1, 0.2, (5, 6), 5, -0.25, (Alternative(7, " hi", -0.25
 WORD = Word("hi", 0.1, 0.2, (0, 1), -0.25)
 TAG = Tag("language", "en", {"en": 0.75, "zh": 0.25}, 0.9, "<|en|>", 0, 0.0, 1.0)
 PIECE = Piece(0.0, 1.0, (0, 21), (0, 1), 4, "<|en|> a")
+MODEL = ModelInfo("sensevoice", "funasr", "a/b.onnx", "fp32", "00")
+TARGET = Target("word", "word:0", "hi", "", 0, (4, 5), 0.0, 0.1)
+GRID = Grid(np.array([0.0, 1.0, 2.0]), np.array([0.0, 80.0]))
+SQUARE = np.eye(2, dtype=np.float32)
+NORM = NormWeights(SQUARE[0], SQUARE[1], 1e-5)
 VALUES: list[Any] = [
     Audio(np.zeros(4), 8000, "zero"),
     AudioInfo(1.0, 8000, 1, "wav"),
@@ -49,7 +59,29 @@ VALUES: list[Any] = [
     TAG,
     PIECE,
     Transcript("hi", "hi", "<|en|> hi", (TOKEN,), (WORD,), (TAG,), (PIECE,), 1.0),
-    ModelInfo("sensevoice", "funasr", "a/b.onnx", "fp32", "00"),
+    MODEL,
+    TARGET,
+    GRID,
+    NORM,
+    LayerWeights(NORM, (SQUARE, SQUARE[0]), (SQUARE, SQUARE[0]), SQUARE, True, NORM, (SQUARE, SQUARE[0]), (SQUARE, SQUARE[0])),
+    Relevance(
+        np.ones((1, 2)),
+        GRID,
+        TARGET,
+        "exact",
+        {"cells": "fine"},
+        "logit",
+        3.5,
+        {"bias": 1.0},
+        True,
+        False,
+        MODEL,
+        "a",
+        "auto",
+        None,
+        2,
+        0.1,
+    ),
 ]
 
 
@@ -179,3 +211,19 @@ def test_transcript_as_dictionary_has_confidences() -> None:
 def test_errors_have_one_root(error: type[Exception], parent: type[Exception]) -> None:
     assert issubclass(error, VoxrayError)
     assert issubclass(error, parent)
+
+
+def test_relevance_sums_up() -> None:
+    found = next(one for one in VALUES if isinstance(one, Relevance))
+    assert found.residual == pytest.approx(3.5 - 2.0 - 1.0)
+    np.testing.assert_array_equal(found.over_time, [1.0, 1.0])
+    assert found.between(0.5, 1.25) == pytest.approx(0.75)
+    assert found.between(-3.0, 9.0) == pytest.approx(2.0)
+    assert found.to_dict()["residual"] == pytest.approx(0.5)
+
+
+def test_a_grid_has_rising_edges() -> None:
+    with pytest.raises(ValueError, match=r"^Grid\.times must be at least two rising edges"):
+        Grid(np.array([0.0, 0.0]), np.array([0.0, 80.0]))
+    with pytest.raises(ValueError, match=r"^Relevance\.scores must have the shape \(1, 2\) of its grid, got \(2, 2\)$"):
+        dataclasses.replace(VALUES[-1], scores=np.ones((2, 2)))

@@ -16,12 +16,13 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from voxray.alignment import stretches
 from voxray.types import Features, Grid, ModelInfo, OptionError, Relevance, Target, Word
 from voxray.views import canvas, marks
 from voxray.views.labels import draw_labels
 from voxray.views.layers import draw_lens, draw_paths
 from voxray.views.relevance import draw_relevance, parts
-from voxray.views.words import PAUSE, amounts, draw_word_bars, draw_word_times, draw_word_words, stretches
+from voxray.views.words import amounts, draw_word_bars, draw_word_times, draw_word_words, named
 
 LIGHT, DARK = canvas.Style(dpi=100), canvas.Style("dark", dpi=100)
 LOOKS = {
@@ -357,35 +358,25 @@ def test_the_key_names_both_ends_and_the_unit() -> None:
 # --- words -------------------------------------------------------------------------------------------------------------
 
 
-def test_stretches_share_short_gaps_and_keep_long_ones_as_pauses() -> None:
-    words = [Word("a", 0.2, 0.4, (0, 1), 0), Word("b", 0.6, 0.8, (1, 2), 0), Word("c", 1.3, 1.5, (2, 3), 0)]
-    cut = stretches(words, (-0.02, 2.2))
-    assert [(one.text, round(one.start, 6), round(one.end, 6)) for one in cut] == [
-        ("a", -0.02, 0.5),
-        ("b", 0.5, 0.8),
-        ("", 0.8, 1.3),
-        ("c", 1.3, 1.5),
-        ("", 1.5, 2.2),
-    ]
-    assert cut[2].name == "pause 0.50 s"
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_stretches_leave_no_rest_and_no_gap(seed: int) -> None:
     rng = np.random.default_rng(seed)
     moments = np.sort(rng.uniform(0, 5, 12))
     words = [Word(str(n), a, b + (0.1 if n == 2 else 0), (n, n + 1), 0.0) for n, (a, b) in enumerate(moments.reshape(6, 2))]
-    cut = stretches(words, (0.3, 4.5))
+    cut = stretches(words, 0.3, 4.5)
     assert (cut[0].start, cut[-1].end) == (0.3, 4.5)
     assert all(one.end == two.start for one, two in itertools.pairwise(cut))
     assert all(one.end > one.start for one in cut)
-    assert all(one.end - one.start >= PAUSE - 1e-9 for one in cut if not one.text)
     data = relevance("stretches", grid=Grid(np.array([0.3, 1.0, 2.0, 2.5, 3.3, 4.5]), np.array([0.0, 80.0])))
     assert amounts([data], cut).sum() == pytest.approx(float(data.scores.sum()), rel=1e-5)
 
 
-def test_stretches_without_words_are_one_pause() -> None:
-    assert [(one.text, one.start, one.end) for one in stretches([], (0.0, 0.1))] == [("", 0.0, 0.1)]
+def test_a_pause_is_named_by_its_length() -> None:
+    assert [named(part) for part in stretches([Word("a", 0.5, 0.6, (0, 1), 0.0)], 0.0, 1.0)] == [
+        "pause 0.35 s",
+        "a",
+        "pause 0.25 s",
+    ]
 
 
 def test_word_bars_and_parts_sum_to_the_score() -> None:
@@ -393,7 +384,7 @@ def test_word_bars_and_parts_sum_to_the_score() -> None:
     figure = draw_word_bars(data, words, LIGHT)
     bars, rest = figure.axes
     widths = np.array([patch.get_width() for patch in (*bars.patches, *rest.patches)])
-    np.testing.assert_allclose(widths[:7], [data.between(one.start, one.end) for one in stretches(words, (0.0075, 2.3875))])
+    np.testing.assert_allclose(widths[:7], [data.between(one.start, one.end) for one in stretches(words, 0.0075, 2.3875)])
     assert widths[-1] == pytest.approx(data.score)
     assert widths[:-1].sum() == pytest.approx(data.score, abs=1e-4)
     assert tick_texts(bars) == ["今天", "天气很好", "▸ hello", "こんに", "저녁", "extraordinarily", "媽媽"]
@@ -421,7 +412,7 @@ def test_words_by_words_sums_each_words_time() -> None:
     (image,) = axes.images
     values = np.asarray(image.get_array())
     assert values.shape == (7, 7)
-    cut = stretches(words, (0.0075, 2.3875))
+    cut = stretches(words, 0.0075, 2.3875)
     assert values[3, 5] == pytest.approx(many[3].between(cut[5].start, cut[5].end))
     np.testing.assert_allclose(values.sum(axis=1), [one.scores.sum() for one in many], rtol=1e-3, atol=1e-2)
     np.testing.assert_allclose(boxes(axes), [[n - 0.5, n - 0.5, n + 0.5, n + 0.5] for n in range(7)])

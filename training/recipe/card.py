@@ -46,8 +46,8 @@ Korean, and the official tags.
 ## Data
 
 Speech made by eSpeak NG 1.52 while the training ran ([`training/truespeech`](../../../../training/README.md)): {words}
-words; clips drawn {drawn}; {grammar:.0%} of the sentences follow simple patterns, the others are words in open order; {known} voice variants
-({new} more are held out); neutral, happy, sad and angry by rate, pitch, range, loudness and vocal effort; music, applause,
+words, drawn as {drawn}; {grammar:.0%} of the sentences follow simple patterns, the others are words in open order; {known} voice
+variants ({new} more are held out); neutral, happy, sad and angry by rate, pitch, range, loudness and vocal effort; music, applause,
 laughter and coughs in {eventful:.0%} of the clips; noise, rooms, narrow bands and gains. One sentence in ten, chosen by its
 letters, is never trained on. The language prompt named the language in {plan.told:.0%} of the clips and was auto in the others;
 `withitn` was asked for in {plan.punctuated:.0%}, and adds a full stop and nothing else.
@@ -138,8 +138,8 @@ def training_section(log: list[dict[str, str]]) -> str:
     plan, last = Plan(), log[-1]
     return (
         "\n## Training\n\n"
-        f"`make train`: {last['update']} updates of about 28 clips in {float(last['minutes']):.0f} minutes on one GPU (NVIDIA H100) "
-        "with 16 processor cores, which two trial runs shared for the first six minutes. "
+        f"`make train`: {last['update']} updates of about 28 clips in {float(last['minutes']):.0f} minutes on one GPU (NVIDIA "
+        "H100) with 16 processor cores, which two trial runs shared for the first six minutes. "
         f"AdamW, highest rate {plan.rate:g}, cosine, bfloat16 autocast, no dropout. CTC, CTC at the middle norm ({plan.middle:g}), "
         f"cross-entropy on the prompt rows ({plan.tags:g}), and over the first {plan.aligned:.0%} a fading frame-wise "
         "cross-entropy on the known word times. The log is [`training/log.csv`](../../../../training/log.csv):\n\n"

@@ -177,7 +177,7 @@ def _probe(graph: Graph, nodes: list[Any], probes: tuple[Feeds, Feeds], options:
     names = {name for node in nodes for name in (*node.input, *node.output) if name and not graph.is_constant(name)}
     inner = sorted(names - set(graph.inputs))
     runner = Runner(graph, options, entries=UNPACKED)  # for two short runs, packing the weights would cost more than it gains
-    runs = [dict(zip(inner, runner.run(feeds, inner), strict=True)) | dict(feeds) for feeds in probes]
+    runs = [dict(zip(inner, runner.run(feeds, inner) if inner else [], strict=True)) | dict(feeds) for feeds in probes]
     return {name: [np.asarray(run[name]) for run in runs] for name in names}
 
 
@@ -237,7 +237,12 @@ class _Writer:
         return self.node("Pad", part.name, self.constant(pads))
 
     def note(self, part: Part, constant: str, sign: float = 1.0) -> None:
-        """Enter into the ledger what a constant addend carries to the score: its product with the gradient, summed."""
+        """Enter into the ledger what a constant addend carries to the score: its product with the gradient, summed.
+
+        A full gradient has no ledger: its products do not sum to the score.
+        """
+        if not self.frozen:
+            return
         value = self.value(constant)
         if part.size and self.dims(constant)[-1][0] > 1:
             value = self.stretch(value, part, len(self.dims(constant)) - 1)
@@ -402,15 +407,6 @@ def _matmul(w: _Writer, node: Any, gradients: Gradients) -> None:
     if left in w.active:
         w.give(left, Part(w.product(whole, w.value(right), transB=1)))
     w.give(right, Part(w.product(w.value(left), whole, transA=1)))
-
-
-def _gemm(w: _Writer, node: Any, gradients: Gradients) -> None:
-    if _attribute(node, "transA", 0) or _attribute(node, "alpha", 1.0) != 1.0 or _attribute(node, "beta", 1.0) != 1.0:
-        raise ModelError(f"{w.graph.path.name}: a Gemm with a transposed or scaled input has no gradient rule")
-    whole = _whole(w, node, gradients)
-    if len(node.input) > 2:
-        w.note(Part(whole), node.input[2])
-    w.give(node.input[0], Part(w.product(whole, w.value(node.input[1]), transB=1 - _attribute(node, "transB", 0))))
 
 
 def _add(w: _Writer, node: Any, gradients: Gradients) -> None:
@@ -623,7 +619,7 @@ def _layer_norm(w: _Writer, node: Any, gradients: Gradients) -> None:
 
 
 RULES: dict[str, Rule] = {
-    "MatMul": _matmul, "Gemm": _gemm, "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Pow": _pow, "Sqrt": _sqrt,
+    "MatMul": _matmul, "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Pow": _pow, "Sqrt": _sqrt,
     "ReduceMean": _reduce, "ReduceSum": _reduce, "Softmax": _softmax, "Where": _where, "Relu": _relu, "Conv": _conv, "Pad": _pad,
     "Slice": _slice, "Concat": _concat, "Split": _split, "Transpose": _transpose, "Reshape": _reshape, "Squeeze": _reshape,
     "Unsqueeze": _reshape, "Flatten": _reshape, "Identity": _pass, "Cast": _pass, "Dropout": _pass, "Neg": _neg,
