@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voxray.models import Explainable, Tape
 
 BATCH_BYTES = 256 << 20  # output rows of one batch
-FLOOR = 0.1  # the quietest share of the frames is the noise floor
+Seeds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
 
 
 @dataclass(slots=True)
@@ -118,13 +118,13 @@ class Case:
         """The model's frames as cells: 60 ms each, one cell over mel, (1, T)."""
         hop, start = self.features.hop, self.features.start
         edges = start + hop * (np.arange(len(self.features.values) + 1) - 0.5)
-        return Grid(edges, np.array([0.0, DEFAULT.mels]))
+        return Grid(np.asarray(edges, np.float64), np.array([0.0, DEFAULT.mels]))
 
     @property
     def cells(self) -> Grid:
         """The finest cells: each filter-bank value, 10 ms by one mel filter, (80, F)."""
         edges = self.features.start + DEFAULT.frame_shift * (np.arange(len(self.bank) + 1) - 0.5)
-        return Grid(edges, np.arange(DEFAULT.mels + 1.0))
+        return Grid(np.asarray(edges, np.float64), np.arange(DEFAULT.mels + 1.0))
 
     def normalised(self, bank: FloatArray) -> FloatArray:
         """Return what the model would see of log mel energies: (F, 80) -> (T, 560), stacked and normalised."""
@@ -144,7 +144,7 @@ class Case:
         rows = np.arange(0, count, DEFAULT.lfr_n)[:, None] + np.arange(DEFAULT.lfr_m) - (DEFAULT.lfr_m - 1) // 2
         result = np.zeros((count, mels))
         np.add.at(result, rows.clip(0, count - 1).ravel(), relevance.reshape(-1, mels).astype(np.float64))
-        return result.T
+        return np.asarray(result.T)
 
     def ask(self, batch: Sequence[FloatArray], how: ScoreName = "forced") -> npt.NDArray[np.float64]:
         """Return the score of every target on other features, (len(batch), targets).
@@ -191,8 +191,17 @@ class Case:
         self.meter.planned = self.meter.spent + allowed
         return allowed
 
-    def seeds(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-        """Return rows, ids and weights of every target's margin, (targets, n), padded with weights of 0."""
+    def seeds(self, index: int | None = None, copies: int = 1) -> Seeds:
+        """Return rows, ids and weights of every target's margin, (targets, n), padded with weights of 0.
+
+        Args:
+            index: of the only target that is wanted.
+            copies: how often, (copies, n), for as many sounds.
+        """
+        if index is not None:
+            rows, ids, weights = self.seeds()
+            place = [index] * copies
+            return rows[place], ids[place], weights[place]
         longest = max(len(aim.rows) for aim in self.aims)
         parts = [[np.pad(one, (0, longest - len(one))) for one in (aim.rows, aim.ids, aim.weights)] for aim in self.aims]
         rows, ids, weights = (np.stack(column) for column in zip(*parts, strict=True))

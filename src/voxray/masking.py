@@ -214,7 +214,7 @@ class Masker:
         return self._filling.samples(self._sound)
 
     def _mixed(self, mask: BoolArray) -> FloatArray:
-        hidden = mask.all(axis=0)
+        hidden = np.asarray(mask.all(axis=0))
         if (mask.any(axis=0) != hidden).any():
             raise OptionError("a waveform is masked over time alone; choose the domain features to mask parts of the spectrum")
         samples = self._sound.audio.samples

@@ -47,7 +47,7 @@ def normalised(rows: FloatArray, norm: NormWeights) -> FloatArray:
 
 def before(taps: FloatArray) -> int:
     """Return how many of the memory's taps (D, K) look back; of an even number the larger half looks ahead."""
-    return (taps.shape[1] - 1) // 2
+    return int(taps.shape[1] - 1) // 2
 
 
 def memory(values: FloatArray, taps: FloatArray) -> FloatArray:
@@ -204,7 +204,7 @@ def take_apart(stream: FloatArray, values: FloatArray, attention: FloatArray, we
 def shares(sizes: FloatArray) -> FloatArray:
     """Return non-negative sizes (N, N) as shares that sum to 1 in every row; a row that gets nothing from any keeps itself."""
     total = sizes.sum(axis=1, keepdims=True)
-    result = np.divide(sizes, total, out=np.zeros_like(sizes), where=total > 0)
+    result: FloatArray = np.divide(sizes, total, out=np.zeros_like(sizes), where=total > 0)
     empty = np.flatnonzero(total[:, 0] <= 0)
     result[empty, empty] = 1.0
     return result

@@ -88,7 +88,7 @@ def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Arr
     proportion to the size of their shares of that step.
     """
     places = np.sinh(BEND * np.linspace(0.0, 1.0, steps)) / np.sinh(BEND)
-    way, seeds = (case.features.values - start).astype(np.float64), case.seeds()
+    way = (case.features.values - start).astype(np.float64)
     shares, missed = np.zeros((len(case.aims), *way.shape)), np.zeros(len(case.aims))
     ends = np.zeros((len(case.aims), 2))
     before: list[tuple[Array, float]] = []
@@ -97,7 +97,7 @@ def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Arr
         tape = case.tape(batch, frozen=False)
         after = []
         for index, aim in enumerate(case.aims):
-            gradients = tape.pull(*(np.repeat(one[index : index + 1], len(batch), axis=0) for one in seeds)).gradient
+            gradients = tape.pull(*case.seeds(index, len(batch))).gradient
             walk = [(gradient * way, aim.margin(rows)) for gradient, rows in zip(gradients, tape.logits, strict=True)]
             path = [*before[index : index + 1], *walk]
             lengths = np.diff(places[chosen[-1] + 1 - len(path) : chosen[-1] + 1])

@@ -116,5 +116,5 @@ def _gain(hidden: BoolArray, scores: Float64Array) -> tuple[Float64Array, Float6
         count = np.maximum(bits.sum(axis=0), 1)[:, None]
         mean[index] = bits.T.astype(np.float64) @ centred / count
         spread[index] = np.maximum(bits.T.astype(np.float64) @ centred**2 / count - mean[index] ** 2, 0) / count
-    both = (hidden.any(axis=0) & ~hidden.all(axis=0))[:, None]
+    both = np.asarray(hidden.any(axis=0) & ~hidden.all(axis=0))[:, None]
     return np.where(both, mean[0] - mean[1], 0.0), np.sqrt(spread.sum(axis=0))

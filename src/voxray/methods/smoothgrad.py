@@ -49,7 +49,7 @@ class Method:
         """Explain every target of a case."""
         passes = self.samples * (1 + len(case.aims))
         case.affordable(passes, least=passes)
-        values, seeds = case.features.values, case.seeds()
+        values = case.features.values
         draw, deviation = np.random.default_rng(self.seed), self.noise * float(np.ptp(values))
         total = np.zeros((len(case.aims), *values.shape))
         for first in range(0, self.samples, TOGETHER):
@@ -57,7 +57,7 @@ class Method:
             batch = values + (deviation * draw.standard_normal((count, *values.shape))).astype(np.float32)
             tape = case.tape(batch, frozen=False)
             for index in range(len(case.aims)):
-                gradient = tape.pull(*(np.repeat(one[index : index + 1], count, axis=0) for one in seeds)).gradient
+                gradient = tape.pull(*case.seeds(index, count)).gradient
                 total[index] += (np.abs(gradient) if self.of == "gradient" else gradient * batch).sum(axis=0, dtype=np.float64)
             case.meter.pay(count * len(case.aims))
         return [

@@ -56,7 +56,7 @@ class Method:
             norms = case.stream_norms
             for index, layer in zip(reversed(range(case.layers)), layers_down(case), strict=True):
                 turned = self.turns(layer, groups, norms.get(index + 1))
-                yield shares(np.add.reduceat(turned, firsts, axis=0) / sizes)
+                yield shares(np.asarray(np.add.reduceat(turned, firsts, axis=0) / sizes, np.float32))
 
         return rolled(case, mixing(), groups, notes=rounding(case))
 

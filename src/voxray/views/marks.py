@@ -260,7 +260,7 @@ def outline(axes: Axes, boxes: Sequence[tuple[float, float, float, float]], colo
 
 def draw_cells(
     axes: Axes,
-    edges: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]],
+    edges: tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.floating[Any]]],
     values: npt.NDArray[np.floating[Any]],
     scale: Scale,
     colour_map: Colormap,
