@@ -352,8 +352,9 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one sound gave: its trace, the relevance of each target, and its lens where that was asked for."""
+    """What one sound gave: what was asked, its trace, the relevance of each target, and its lens where that was asked for."""
 
+    question: Question
     trace: voxray.Trace
     relevances: Sequence[voxray.Relevance]
     lenses: Sequence[voxray.Lens]
@@ -437,6 +438,11 @@ def asked(how: Mapping[str, Any]) -> Question:
     """
     if how["against"] is not None and not how["targets"]:
         raise click.UsageError("--against needs a --target that it is to be held against, such as --target word:2.")
+    if "labels" in how["kinds"]:
+        if how["against"] is not None:
+            raise click.UsageError("--kind labels shows every label against the others; leave out --against.")
+        if how["targets"] and not any(re.match("language|emotion|event|textnorm", name) for name in how["targets"]):
+            raise click.UsageError("--kind labels needs a tag, such as --target emotion.")
     method = how["method"]
     options = {name: how[name] for name in voxray.methods.options_of(method)}
     voxray.methods.build(method, options)
@@ -456,7 +462,9 @@ def pictures_of(kinds: Sequence[str], question: Question) -> tuple[str, ...]:
 
 def count_pictures(kinds: Sequence[str], question: Question) -> int:
     """Return how many pictures of a sound there will be; several where it cannot be known yet."""
-    return sum(1 if kind in PAGES else len(question.targets) or 2 for kind in kinds)
+    tags = [name for name in question.targets if re.match("language|emotion|event|textnorm", name)]
+    several = {"labels": len(tags) if question.targets else 2}
+    return sum(1 if kind in PAGES else several.get(kind, len(question.targets) or 2) for kind in kinds)
 
 
 def placed(where: str | None, endings: Sequence[str], count: int, ending: str) -> Callable[[str, str], Path] | None:
@@ -515,7 +523,7 @@ def answered(model: Any, heard: voxray.Audio, question: Question, how: Mapping[s
         **question.options,
     )
     lenses = voxray.layer_lens(model, trace, targets, against=question.against) if question.lens else []
-    return Answer(trace, relevances, lenses)
+    return Answer(question, trace, relevances, lenses)
 
 
 def every_target(trace: voxray.Trace) -> list[str]:
@@ -551,23 +559,17 @@ def draw_answer(model: Any, answer: Answer, kind: str, place: Place, style: Mapp
         elif kind == "words":
             voxray.plot.words(one, trace, path=path, **style)
         else:
-            voxray.plot.labels(of_every_label(model, trace, one), trace, path=path, **style)
+            voxray.plot.labels(of_every_label(model, answer, one), trace, path=path, **style)
         yield path
 
 
 def pages(relevances: Sequence[voxray.Relevance], kind: str, place: Place) -> dict[Path, list[voxray.Relevance]]:
-    """Return the targets of each page by its path: one page a piece of sound, for each has cells of its own.
-
-    Raises:
-        OptionError: when several pages would go into one file.
-    """
+    """Return the targets of each page by its path: one page a piece of sound, for each has cells of its own; a file is numbered."""
     pieces = sorted({one.target.piece for one in relevances})
     ends = [f"-{piece:03d}" for piece in pieces] if len(pieces) > 1 else [""]
     paths = [place(f"{relevances[0].method}-{kind}{end}") for end in ends]
     if len(set(paths)) < len(paths):
-        raise voxray.OptionError(
-            f"{relevances[0].audio} was recognised in {len(paths)} pieces, a page each; give a folder, or targets of one piece"
-        )
+        paths = [path.with_stem(f"{path.stem}{end}") for path, end in zip(paths, ends, strict=True)]
     return {path: [one for one in relevances if one.target.piece == piece] for path, piece in zip(paths, pieces, strict=True)}
 
 
@@ -580,11 +582,20 @@ def write_sounds(answer: Answer, place: Place, keep: Literal["evidence", "rest"]
     return paths
 
 
-def of_every_label(model: Any, trace: voxray.Trace, relevance: voxray.Relevance) -> list[voxray.Relevance]:
-    """Explain every label of a tag's kind as one of them was explained."""
+def of_every_label(model: Any, answer: Answer, relevance: voxray.Relevance) -> list[voxray.Relevance]:
+    """Explain every label of a tag's kind as one of them was explained, within the same budget."""
     kind, mark, piece = re.match(r"(\w+)(?::[^@]*)?(@?)(\d*)", relevance.target.name).groups()  # type: ignore[union-attr]
     targets = [f"{kind}:{label}{mark}{piece}" for label in model.labels[kind]]
-    found: list[voxray.Relevance] = voxray.explain(model, trace, targets, method=relevance.method, **relevance.options)
+    asked_for = answer.question
+    found: list[voxray.Relevance] = voxray.explain(
+        model,
+        answer.trace,
+        targets,
+        method=relevance.method,
+        passes=asked_for.passes,
+        seconds=asked_for.seconds,
+        **relevance.options,
+    )
     return found
 
 

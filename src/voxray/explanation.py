@@ -62,13 +62,17 @@ def explain(
         TraceError: when the trace was made by another model.
         AudioError: when the sound cannot be read.
     """
+    if against is not None and not isinstance(against, str):
+        raise OptionError(f"a rival is a text, got {against!r}; give another token, wording or label")
     how = build(method, options)
+    if not isinstance(passes, (int, type(None))):
+        raise OptionError(f"a budget of passes is a whole number, got {passes!r}")
     if passes is not None and passes < 1:
         raise OptionError(f"a budget of {passes} passes allows nothing; give at least 1")
     if seconds is not None and not seconds > 0:
         raise OptionError(f"a budget of {seconds} s allows nothing; give more")
     trace = live_trace(model, source, method=how, language=language, textnorm=textnorm)
-    wanted = [target] if isinstance(target, str) else list(target)
+    wanted = _names(target)
     found: dict[int, Relevance] = {}
     for places, case in _cases(model, trace, wanted, against):
         case.meter = Meter(passes, seconds, progress)
@@ -108,11 +112,24 @@ def layer_lens(
         TraceError: when the trace was made by another model.
     """
     trace = live_trace(model, source, language=language, textnorm=textnorm)
-    wanted = [target] if isinstance(target, str) else list(target)
+    wanted = _names(target)
     found: dict[int, Lens] = {}
     for places, case in _cases(model, trace, wanted, against):
         found |= dict(zip(places, lens(case, rivals), strict=True))
     return [found[place] for place in range(len(wanted))]
+
+
+def _names(target: object) -> list[str]:
+    """Return the names of targets, one or several.
+
+    Raises:
+        OptionError: when they are no texts.
+    """
+    names: list[Any] = [target] if isinstance(target, str) or not isinstance(target, Sequence) else list(target)
+    wrong = [name for name in names if not isinstance(name, str)]
+    if wrong:
+        raise OptionError(f"a target is a text such as word:0 or emotion, got {wrong[0]!r}")
+    return names
 
 
 def _cases(model: Explainable, trace: Trace, wanted: Sequence[str], against: str | None) -> Iterator[tuple[list[int], Case]]:

@@ -140,6 +140,8 @@ def resolve(trace: Trace, vocabulary: Vocabulary, labels: dict[str, dict[str, in
     Raises:
         OptionError: when there is no such target, or the rival cannot compete with it.
     """
+    if against is not None and not against.strip():
+        raise OptionError("the rival is empty; give another token, wording or label, or none")
     kind, piece, index = _find(trace, name)
     one = trace.piece(piece)
     if kind == "tag":
@@ -216,7 +218,8 @@ def _piece(trace: Trace, name: str, number: str) -> int:
         bare = name.partition("@")[0]
         if count == 1:
             raise OptionError(f"{trace.audio.name} has one piece of sound; ask for {bare}")
-        raise OptionError(f"{trace.audio.name} has {count} pieces of sound; say which: {bare}@0 to {bare}@{count - 1}")
+        told = f" and no piece {number!r}" if number else ""
+        raise OptionError(f"{trace.audio.name} has {count} pieces of sound{told}; say which: {bare}@0 to {bare}@{count - 1}")
     return int(number)
 
 

@@ -485,7 +485,7 @@ class Relevance:
 
     @property
     def residual(self) -> float:
-        """The score minus the sum of all cells and parts."""
+        """The score minus the sum of all cells and parts; it means something only of methods that add up."""
         return float(self.score - self.scores.sum(dtype=np.float64) - sum(self.parts.values()))
 
     def between(self, start: float, end: float) -> float:
@@ -497,7 +497,7 @@ class Relevance:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         result: dict[str, Any] = plain(self)
-        return result | {"residual": self.residual}
+        return result | {"residual": self.residual if self.adds_up else None}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

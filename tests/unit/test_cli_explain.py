@@ -372,14 +372,17 @@ def test_a_long_sound_has_a_page_for_each_piece(run: Run, tmp_path: Path) -> Non
     assert pieces >= 2
     names = [f"long-emission-times-{piece:03d}.png" for piece in range(pieces)]
     assert sorted(path.name for path in (tmp_path / "pages").iterdir()) == names
-    message = f"long.wav was recognised in {pieces} pieces, a page each; give a folder, or targets of one piece"
-    assert message in run(tmp_path / "long.wav", "--method", "emission", "-o", tmp_path / "page.png")[2]
+    assert run(tmp_path / "long.wav", "--method", "emission", "-o", tmp_path / "page.png", "--dpi", 40)[0] == 0
+    assert sorted(path.name for path in tmp_path.glob("page-*.png")) == [f"page-{piece:03d}.png" for piece in range(pieces)]
     assert f"say which: emotion@0 to emotion@{pieces - 1}" in run(tmp_path / "long.wav", "-t", "emotion")[2]
 
 
 # --- Bad input ---------------------------------------------------------------------------------------------------------
 
 BAD = [
+    ("-t word:2 -k labels", "--kind labels needs a tag, such as --target emotion."),
+    ("-t emotion --against SAD -k labels", "--kind labels shows every label against the others; leave out --against."),
+    ("-t emotion@9", "en_noise_burst.wav has one piece of sound; ask for emotion"),
     ("-t wrd:2", "there is no target 'wrd:2' (did you mean word?)"),
     ("-t word:77", "word 77 is not there: en_noise_burst.wav has 6 words, counted from 0"),
     ("-t token:-1", "no token reads '-1'; there are: we removed"),

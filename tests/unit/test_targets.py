@@ -304,7 +304,7 @@ def test_of_several_pieces_each_has_its_own(model: Any, pieces: list[str]) -> No
     assert aim(model, trace, "emotion:SAD@1").target.label == "SAD"
     with pytest.raises(OptionError, match=r"^made-up.wav has 2 pieces of sound; say which: emotion@0 to emotion@1$"):
         aim(model, trace, "emotion")
-    with pytest.raises(OptionError, match=r"^made-up.wav has 2 pieces of sound; say which: text@0 to text@1$"):
+    with pytest.raises(OptionError, match=r"^made-up.wav has 2 pieces of sound and no piece '7'; say which: text@0 to text@1$"):
         aim(model, trace, "text@7")
 
 

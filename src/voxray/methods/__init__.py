@@ -78,8 +78,8 @@ def method_class(name: str) -> Any:
     Raises:
         OptionError: when there is none of that name.
     """
-    if name not in names():
-        raise OptionError(f"there is no method {name!r}{_meant(name, names())}; choose one of {', '.join(names())}")
+    if not isinstance(name, str) or name not in names():
+        raise OptionError(f"there is no method {name!r}{_meant(str(name), names())}; choose one of {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}").Method
 
 

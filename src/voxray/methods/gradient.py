@@ -11,6 +11,10 @@ import numpy as np
 from voxray.case import Case
 from voxray.methods import Found, Needs
 
+UNSIGNED = (
+    "sizes of slopes, in logits for each standard deviation of a feature: neither for nor against, and no shares of the score"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Method:
@@ -32,6 +36,6 @@ class Method:
         pulled = tape.pull(*case.seeds())
         case.meter.pay(len(case.aims))
         return [
-            Found(case.fold(np.abs(one)).astype(np.float32), case.cells, aim.margin(tape.logits[0]), "logit")
+            Found(case.fold(np.abs(one)).astype(np.float32), case.cells, aim.margin(tape.logits[0]), "logit", notes=(UNSIGNED,))
             for one, aim in zip(pulled.gradient, case.aims, strict=True)
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -27,7 +28,7 @@ class Method:
     Attributes:
         baseline: ``mean`` (every feature average), ``noise_floor`` (the clip's own quiet frames) or ``draws`` (the mean over
             several draws of the noise floor: expected gradients).
-        steps: of the way, spread over the draws.
+        steps: of the way, for each draw.
         draws: of the baseline, for ``draws``.
         seed: of the noise floor.
     """
@@ -54,18 +55,19 @@ class Method:
     def explain(self, case: Case) -> Sequence[Found]:
         """Explain every target of a case."""
         starts = self._baselines(case)
-        steps = max(2, self.steps // len(starts))
-        passes = steps * len(starts) * (1 + len(case.aims))
+        passes = self.steps * len(starts) * (1 + len(case.aims))
         case.affordable(passes, least=passes)
-        shares, missed, ends = (np.mean(one, axis=0) for one in zip(*(_along(case, start, steps) for start in starts), strict=True))
+        walks = [_walk(case, start, self.steps) for start in starts]
+        shares = np.mean([_summed(walk) for walk in walks], axis=0)
+        low, high = (np.mean([walk[place].score for walk in walks], axis=0) for place in (0, -1))
         return [
             Found(
                 scores=case.fold(shares[index]).astype(np.float32),
                 grid=case.cells,
-                score=float(ends[index, 1]),
+                score=float(high[index]),
                 unit="logit",
-                parts={"baseline": float(ends[index, 0])},
-                notes=(_note(float(missed[index]), float(ends[index, 1] - ends[index, 0])),),
+                parts={"baseline": float(low[index])},
+                notes=(_note(float(high[index] - low[index] - shares[index].sum()), float(high[index] - low[index])),),
             )
             for index in range(len(case.aims))
         ]
@@ -77,44 +79,60 @@ class Method:
         return [Filling("noise_floor", seed=seed).features(case) for seed in seeds]
 
 
-def _along(case: Case, start: FloatArray, steps: int) -> tuple[Array, Array, Array]:
+@dataclass(frozen=True, slots=True, eq=False)
+class _Step:
+    """A place on the way, 0 to 1: how each feature's change would move each score there (targets, T, D), and the scores."""
+
+    place: float
+    slopes: Array
+    score: Array
+
+
+def _walk(case: Case, start: FloatArray, steps: int) -> list[_Step]:
     """Walk from a baseline to the sound.
 
-    Returns:
-        What each target's score gained on the way at each feature (targets, T, D), the part of it that the trapezoid rule missed
-        (targets,), and the score at the baseline and at the sound (targets, 2).
+    The score of a network of ReLUs moves along the way as a crooked line. Half of the steps are spread, denser near the baseline;
+    the others halve the stretches in which the trapezoid rule is seen to miss most, for the score is known at every step.
 
-    The score is known at every step, so what the rule misses between two steps is known too. It is spread over the features in
-    proportion to the size of their shares of that step.
+    Returns:
+        The steps in order.
     """
-    places = np.sinh(BEND * np.linspace(0.0, 1.0, steps)) / np.sinh(BEND)
-    way = (case.features.values - start).astype(np.float64)
-    shares, missed = np.zeros((len(case.aims), *way.shape)), np.zeros(len(case.aims))
-    ends = np.zeros((len(case.aims), 2))
-    before: list[tuple[Array, float]] = []
-    for chosen in np.array_split(np.arange(steps), -(-steps // TOGETHER)):
-        batch = (start + places[chosen, None, None] * way).astype(np.float32)
-        tape = case.tape(batch, frozen=False)
-        after = []
-        for index, aim in enumerate(case.aims):
-            gradients = tape.pull(*case.seeds(index, len(batch))).gradient
-            walk = [(gradient * way, aim.margin(rows)) for gradient, rows in zip(gradients, tape.logits, strict=True)]
-            path = [*before[index : index + 1], *walk]
-            lengths = np.diff(places[chosen[-1] + 1 - len(path) : chosen[-1] + 1])
-            for (left, low), (right, high), length in zip(path, path[1:], lengths, strict=False):
-                share = (left + right) * (length / 2)
-                rest = high - low - share.sum()
-                shares[index] += share + rest * np.abs(share) / max(np.abs(share).sum(), 1e-30)
-                missed[index] += rest
-            after.append(walk[-1])
-            ends[index] = ends[index, 0] if before else walk[0][1], walk[-1][1]
-        before = after
-        case.meter.pay(len(batch) * len(case.aims))
-    return shares, missed, ends
+    first = max(2, steps // 2)
+    walk = _steps(case, start, np.sinh(BEND * np.linspace(0.0, 1.0, first)) / np.sinh(BEND))
+    while len(walk) < steps:
+        missed = [np.abs(_missed(one, two)).max() for one, two in pairwise(walk)]
+        worst = np.argsort(missed)[::-1][: min(TOGETHER, steps - len(walk))]
+        walk += _steps(case, start, np.array([(walk[at].place + walk[at + 1].place) / 2 for at in worst]))
+        walk.sort(key=lambda step: step.place)
+    return walk
+
+
+def _steps(case: Case, start: FloatArray, places: Array) -> list[_Step]:
+    """Take steps at some places on the way."""
+    way, found = case.features.values - start, []
+    for chosen in np.array_split(places, -(-len(places) // TOGETHER)):
+        tape = case.tape((start + chosen[:, None, None] * way).astype(np.float32), frozen=False)
+        slopes = [tape.pull(*case.seeds(index, len(chosen))).gradient * way for index in range(len(case.aims))]
+        case.meter.pay(len(chosen) * len(case.aims))
+        for at, (place, rows) in enumerate(zip(chosen, tape.logits, strict=True)):
+            score = np.array([aim.margin(rows) for aim in case.aims])
+            found.append(_Step(float(place), np.array([one[at] for one in slopes]), score))
+    return found
+
+
+def _missed(one: _Step, two: _Step) -> Array:
+    """Return how much of each score's change between two steps the trapezoid rule misses, (targets,)."""
+    slopes = (one.slopes.sum(axis=(1, 2), dtype=np.float64) + two.slopes.sum(axis=(1, 2), dtype=np.float64)) / 2
+    return np.asarray(two.score - one.score - slopes * (two.place - one.place))
+
+
+def _summed(walk: Sequence[_Step]) -> Array:
+    """Return what each feature added to each score along the way, (targets, T, D), by the trapezoid rule."""
+    total = np.zeros(walk[0].slopes.shape)
+    for one, two in pairwise(walk):
+        total += (one.slopes + two.slopes) * ((two.place - one.place) / 2)
+    return total
 
 
 def _note(missed: float, change: float) -> str:
-    return (
-        f"the trapezoid rule missed {abs(missed) / max(abs(change), 1e-9):.1%} of the score's change, which was spread over each "
-        "step's shares; more steps miss less"
-    )
+    return f"the shares miss {abs(missed) / max(abs(change), 1e-9):.1%} of the score's change (the residual); more steps miss less"
