@@ -38,6 +38,7 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet -e '.[bench]'
 	PYTHONPATH=training $(BIN)/python benchmarks/run.py
+	PYTHONPATH=training $(BIN)/python benchmarks/explain.py
 
 # The bundled model, from nothing; see training/README.md. What it writes is not put into src/voxray/assets by itself.
 train: $(VENV)/.train

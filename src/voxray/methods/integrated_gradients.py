@@ -92,7 +92,7 @@ def _walk(case: Case, start: FloatArray, steps: int) -> list[_Step]:
     """Walk from a baseline to the sound.
 
     The score of a network of ReLUs moves along the way as a crooked line. Half of the steps are spread, denser near the baseline;
-    the others halve the stretches in which the trapezoid rule is seen to miss most, for the score is known at every step.
+    the others halve the stretches in which most of the change is missed, for the score is known at every step.
 
     Returns:
         The steps in order.
@@ -100,7 +100,7 @@ def _walk(case: Case, start: FloatArray, steps: int) -> list[_Step]:
     first = max(2, steps // 2)
     walk = _steps(case, start, np.sinh(BEND * np.linspace(0.0, 1.0, first)) / np.sinh(BEND))
     while len(walk) < steps:
-        missed = [np.abs(_missed(one, two)).max() for one, two in pairwise(walk)]
+        missed = [np.abs(_lean(one, two)[1]).max() for one, two in pairwise(walk)]
         worst = np.argsort(missed)[::-1][: min(TOGETHER, steps - len(walk))]
         walk += _steps(case, start, np.array([(walk[at].place + walk[at + 1].place) / 2 for at in worst]))
         walk.sort(key=lambda step: step.place)
@@ -120,17 +120,25 @@ def _steps(case: Case, start: FloatArray, places: Array) -> list[_Step]:
     return found
 
 
-def _missed(one: _Step, two: _Step) -> Array:
-    """Return how much of each score's change between two steps the trapezoid rule misses, (targets,)."""
-    slopes = (one.slopes.sum(axis=(1, 2), dtype=np.float64) + two.slopes.sum(axis=(1, 2), dtype=np.float64)) / 2
-    return np.asarray(two.score - one.score - slopes * (two.place - one.place))
+def _lean(one: _Step, two: _Step) -> tuple[Array, Array]:
+    """Return how much the first of two steps counts between them, 0 to 1, and what of each score's change is missed even so.
+
+    The change is known, so the two slopes are weighed such that they give it; where it lies outside of what they can give, the
+    nearer one counts alone.
+    """
+    length = two.place - one.place
+    first, second = (step.slopes.sum(axis=(1, 2), dtype=np.float64) for step in (one, two))
+    apart, wanted = first - second, (two.score - one.score) / length
+    weight = np.divide(wanted - second, apart, out=np.full_like(apart, 0.5), where=apart != 0).clip(0.0, 1.0)
+    return weight, (wanted - weight * first - (1 - weight) * second) * length
 
 
 def _summed(walk: Sequence[_Step]) -> Array:
-    """Return what each feature added to each score along the way, (targets, T, D), by the trapezoid rule."""
+    """Return what each feature added to each score along the way, (targets, T, D)."""
     total = np.zeros(walk[0].slopes.shape)
     for one, two in pairwise(walk):
-        total += (one.slopes + two.slopes) * ((two.place - one.place) / 2)
+        weight = _lean(one, two)[0][:, None, None]
+        total += (weight * one.slopes + (1 - weight) * two.slopes) * (two.place - one.place)
     return total
 
 
