@@ -13,17 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray.types import Audio, Features, OptionError, Word
-from voxray.views import canvas
+from voxray.views import canvas, marks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from xarray import DataArray
 
-LINE, WAVE, SPECTRUM, CURVE, GAP = 0.19, 0.95, 1.9, 0.85, 0.14
-"""Heights in inches: a line of words, the three panels, and the room between them."""
-WORD = 9.5
-"""Size of the words in points."""
+WAVE, SPECTRUM, CURVE, GAP = 0.95, 1.9, 0.85, 0.14
+"""Heights in inches: the three panels, and the room between them."""
 COLUMNS = 3000
 """The wave form is drawn as the lowest and highest sample of so many stretches: finer than any page can show."""
 MEL_RANGE = (20.0, 8000.0)
@@ -66,8 +64,8 @@ def draw_overlay(
     width = float(np.clip(audio.duration * 1.5, 8.0, 16.0)) if style.width is None else style.width
     left, room = 0.72, width - 0.72 - 2 * canvas.EDGE
     with canvas.drawing(style) as colours:
-        places = _place_words(words, (start, start + audio.duration), room)
-        top = 0.12 + LINE * (1 + max((line for _, line in places), default=0))
+        places = marks.place_words(words, (start, start + audio.duration), room)
+        top = 0.12 + marks.LINE * (1 + max((line for _, line in places), default=0))
         tops = (top, top + WAVE + GAP, top + WAVE + SPECTRUM + 2 * GAP)
         sheet = canvas.sheet((width, tops[2] + CURVE + 0.55), title, provenance, colours)
         wave = sheet.axes((left, tops[0], room, WAVE))
@@ -150,17 +148,6 @@ def _draw_curve(axes: Axes, weights: DataArray, values: npt.NDArray[np.float64],
     axes.set_ylabel(canvas.wrapped(weights.attrs.get("unit", "weight"), canvas.LABEL, CURVE))
 
 
-def _place_words(words: Sequence[Word], span: tuple[float, float], room: float) -> list[tuple[float, int]]:
-    """Return for each word the second that its text is centred on and its line, 0 or 1; -1 where there is no room."""
-    scale = (span[1] - span[0]) / room
-    widths = [canvas.text_width(canvas.drawable(word.text), WORD) * scale for word in words]
-    middles = [(word.start + word.end) / 2 for word in words]
-    middles = [max(min(x, span[1] - w / 2), span[0] + w / 2) for x, w in zip(middles, widths, strict=True)]
-    spaced = [width + 0.06 * scale for width in widths]
-    lines = canvas.staggered(middles, spaced, levels=1)
-    return list(zip(middles, lines if -1 not in lines else canvas.staggered(middles, spaced, levels=2), strict=True))
-
-
 def _draw_words(
     panels: tuple[Axes, ...], words: Sequence[Word], places: Sequence[tuple[float, int]], colours: canvas.Palette
 ) -> None:
@@ -172,5 +159,5 @@ def _draw_words(
             for moment in (word.start, word.end):
                 axes.axvline(moment, color=colours.ink, alpha=0.35, linewidth=0.5, dashes=(2, 2))
         if line >= 0:
-            height = 1 + (0.08 + LINE * line) / WAVE
-            panels[0].text(middle, height, canvas.drawable(word.text), size=WORD, transform=across, ha="center")
+            height = 1 + (0.08 + marks.LINE * line) / WAVE
+            panels[0].text(middle, height, canvas.drawable(word.text), size=marks.WORD, transform=across, ha="center")
