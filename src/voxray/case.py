@@ -54,7 +54,7 @@ class Meter:
         """Count passes."""
         self.spent += passes
         if self.progress is not None:
-            self.progress(min(self.spent, max(self.planned, self.spent)), max(self.planned, self.spent))
+            self.progress(self.spent, max(self.planned, self.spent))
 
     def affordable(self, wanted: int) -> int:
         """Return how many of the wanted passes the budget still allows."""
@@ -146,24 +146,14 @@ class Case:
         np.add.at(result, rows.clip(0, count - 1).ravel(), relevance.reshape(-1, mels).astype(np.float64))
         return np.asarray(result.T)
 
-    def ask(self, batch: Sequence[FloatArray], how: ScoreName = "forced") -> npt.NDArray[np.float64]:
-        """Return the score of every target on other features, (len(batch), targets).
+    def rows(self, batch: Sequence[FloatArray]) -> Iterator[FloatArray]:
+        """Yield the output rows (N, V) of other features, in order; each costs a pass.
+
+        They run together where that changes nothing: an int8 file would quantise them together, so there they run one by one.
 
         Args:
-            batch: features of the piece's own shape, (T, 560) each. Each costs a pass. They run together where that changes
-                nothing: an int8 file would quantise them together, so there they run one by one.
-            how: which score.
-
-        Raises:
-            OptionError: when the budget does not allow a single pass.
+            batch: features of the piece's own shape, (T, 560) each.
         """
-        result = np.empty((len(batch), len(self.aims)))
-        for at, rows in enumerate(self.rows(batch)):
-            result[at] = self.scored(rows, how)
-        return result
-
-    def rows(self, batch: Sequence[FloatArray]) -> Iterator[FloatArray]:
-        """Yield the output rows (N, V) of other features, in order; each costs a pass."""
         size = max(1, BATCH_BYTES // (4 * self.logits.size)) if self.model.batches_exactly else 1
         for first in range(0, len(batch), size):
             parts = [Features(one, self.features.hop, self.features.start) for one in batch[first : first + size]]

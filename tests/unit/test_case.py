@@ -87,13 +87,14 @@ def test_folding_by_loops(case: Case) -> None:
 def test_questions_are_runs_one_by_one(heard: tuple[Any, Any, list[Any]], case: Case) -> None:
     batch = others(case, 3)
     for how in ("margin", "forced", "log_odds"):
-        found = case.ask(batch, how)  # type: ignore[arg-type]
+        found = np.array([case.scored(rows, how) for rows in case.rows(batch)])  # type: ignore[arg-type]
         assert found.shape == (3, 3)
         for values, row in zip(batch, found, strict=True):
             (logits,) = case.model.logits([Features(values, case.features.hop, case.features.start)])
             np.testing.assert_allclose(row, [aim.score(logits, how) for aim in case.aims], atol=1e-4)  # type: ignore[arg-type]
     assert case.meter.spent == 9
-    np.testing.assert_allclose(case.ask([case.features.values]), case.base()[None], atol=1e-5)
+    (same,) = case.rows([case.features.values])
+    np.testing.assert_allclose(case.scored(same), case.base(), atol=1e-5)
 
 
 def test_an_int8_file_is_asked_one_by_one(bundled_int8: Any, clips: Path) -> None:
