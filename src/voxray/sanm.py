@@ -141,47 +141,42 @@ class Layer:
         """Return the Euclidean norm of everything that ``sources`` gives, (N, N), without building it.
 
         The norm of a weighted sum follows from the inner products of what is summed: those of the heads at each row, those of the
-        heads with each tap's share, and the taps' own. Only where a row meets itself are vectors built.
+        heads with each tap's share, the taps' own, and on the diagonal those with what the residual passes on.
 
         Args:
             path: ``attention`` leaves the memory out and ``memory`` the attention; what a row keeps stays in its own entry.
         """
-        heads, count, _ = self.attention.shape
+        count = len(self.own)
         squares = np.zeros((count, count), np.float32)
+        passed = np.einsum("nd,nd->n", self.passed, self.passed)
         if path != "memory":
-            for head in range(heads):
-                mixed = self.attention[head] * np.square(self.carried[head]).sum(axis=1)
+            for head, carried in enumerate(self.carried):
+                mixed = self.attention[head] * np.einsum("nd,nd->n", carried, carried)
                 for other in range(head):
-                    products = np.einsum("nd,nd->n", self.carried[head], self.carried[other])
-                    mixed += self.attention[other] * (2 * products)
+                    mixed += self.attention[other] * (2 * np.einsum("nd,nd->n", carried, self.carried[other]))
                 squares += self.attention[head] * mixed
+            meeting = np.einsum("hnd,nd->hn", self.carried, self.passed)
+            passed += 2 * np.einsum("hnn,hn->n", self.attention, meeting)
         if path != "attention":
-            self._add_taps(squares, with_attention=path == "both")
-        np.fill_diagonal(squares, np.square(self._meeting(path)).sum(axis=1))
-        return np.asarray(np.sqrt(np.maximum(squares, 0.0)), np.float32)
+            taps = self.weights.taps.copy()
+            taps[:, before(taps)] += 1  # the values that the memory passes on as they are
+            self._add_taps(squares, taps, with_attention=path == "both")
+            passed += 2 * np.einsum("nd,nd->n", self.own * taps[:, before(taps)], self.passed)
+        squares.reshape(-1)[:: count + 1] += passed
+        return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
 
-    def _add_taps(self, squares: FloatArray, *, with_attention: bool) -> None:
-        """Add to squared norms (N, N) what the memory's taps make of them, off the diagonal."""
-        taps, count = self.weights.taps, len(self.own)
+    def _add_taps(self, squares: FloatArray, taps: FloatArray, *, with_attention: bool) -> None:
+        """Add to squared norms (N, N) what taps (D, K) make of them."""
+        count = len(self.own)
         from_rows = np.arange(count)[:, None]
         at_rows = from_rows + before(taps) - np.arange(taps.shape[1])  # whom each tap takes a row to
         there = (at_rows >= 0) & (at_rows < count)
         places = (at_rows * count + from_rows)[there]
         added = (np.square(self.own) @ np.square(taps))[there]
         if with_attention:
-            shared = (self.carried * self.own).reshape(-1, len(taps)) @ taps
-            looks = self.attention.reshape(len(self.attention), -1)[:, places]
-            added += 2 * np.einsum("hp,hp->p", looks, shared.reshape(len(looks), count, -1)[:, there])
+            for looks, carried in zip(self.attention, self.carried, strict=True):
+                added += 2 * looks.reshape(-1)[places] * ((carried * self.own) @ taps)[there]
         squares.reshape(-1)[places] += added
-
-    def _meeting(self, path: Path) -> FloatArray:
-        """Return what each row gets from itself, (N, D)."""
-        looks = np.einsum("hnn->nh", self.attention)
-        attended = (looks[:, None] @ self.carried.transpose(1, 0, 2))[:, 0]
-        remembered = self.own * (self.weights.taps[:, before(self.weights.taps)] + 1)
-        if path == "both":
-            return np.asarray(attended + remembered + self.passed, np.float32)
-        return np.asarray((attended if path == "attention" else remembered) + self.passed, np.float32)
 
 
 def take_apart(stream: FloatArray, values: FloatArray, attention: FloatArray, weights: LayerWeights) -> Layer:

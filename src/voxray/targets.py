@@ -288,12 +288,20 @@ def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tu
 
 def _margin_of(trace: Trace, token: Token) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return rows, ids and weights of a token's margin over the best other, and the best other that is no blank."""
-    logits = trace.evidence[0].logits()[token.peak].copy()
-    logits[token.id] = -np.inf
-    best = int(logits.argmax())
-    logits[trace.blank] = -np.inf
-    ids = np.array([token.id, best, int(logits.argmax())])
+    row = trace.evidence[0].logits()[token.peak]
+    best, second = _likeliest(row, 2, without=[token.id])
+    ids = np.array([token.id, best, second if best == trace.blank else best])
     return np.full(3, token.peak), ids, np.array([1.0, -0.5, -0.5])
+
+
+def _likeliest(row: FloatArray, count: int, without: Sequence[int]) -> list[int]:
+    """Return the ids of the largest entries of a row, largest first; a few searches are quicker than sorting a large vocabulary."""
+    left, found = row.copy(), []
+    left[list(without)] = -np.inf
+    for _ in range(min(count, len(row) - len(without))):
+        found.append(int(left.argmax()))
+        left[found[-1]] = -np.inf
+    return found
 
 
 def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
@@ -302,10 +310,8 @@ def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) 
     found = [text[:first] + text[stop:]]
     logits = trace.evidence[0].logits()
     for at in range(first, stop):
-        row = logits[trace.tokens[at].peak].copy()
-        row[[text[at], trace.blank]] = -np.inf
-        best = np.argpartition(row, -RIVALS)[-RIVALS:]
-        found += [(*text[:at], int(one), *text[at + 1 :]) for one in best]
+        best = _likeliest(logits[trace.tokens[at].peak], RIVALS, without=[text[at], trace.blank])
+        found += [(*text[:at], one, *text[at + 1 :]) for one in best]
     return tuple(found)
 
 

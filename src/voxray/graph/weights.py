@@ -18,17 +18,26 @@ def layer_weights(graph: Graph, block: Block) -> LayerWeights:
     width = (graph.shape(block.taps) or (0,))[0]
     qkv, bias = linear_parts(graph, block.qkv)
     taps = np.asarray(graph.constant(block.taps), np.float32).reshape(width, -1)
+    projection, offset = linear_parts(graph, block.projection)
     inner, outer = (linear_parts(graph, one) for one in block.feed_forward)
     return LayerWeights(
         norm=norm_weights(graph, block.norm),
-        value=(qkv[:, -width:], bias[-width:]),  # query, key and value lie side by side
-        projection=linear_parts(graph, block.projection),
+        value=(_at_hand(qkv[:, -width:]), bias[-width:]),  # query, key and value lie side by side
+        projection=(_at_hand(projection), offset),
         taps=taps,
         residual=block.residual,
         norm2=norm_weights(graph, block.norm2),
         inner=inner,
         outer=outer,
     )
+
+
+def _at_hand(matrix: FloatArray) -> FloatArray:
+    """Return a matrix that lies in one block at an even address, a copy where the model's file has it otherwise.
+
+    A file mapped into memory holds numbers at any byte; each product with such a matrix copies it anew.
+    """
+    return np.require(matrix, requirements=["ALIGNED", "C_CONTIGUOUS"])
 
 
 def norm_weights(graph: Graph, norm: Norm) -> NormWeights:

@@ -403,7 +403,10 @@ class Recogniser:
         return self.anatomy.precision != "int8"
 
     def layer_weights(self, index: int) -> LayerWeights:
-        """Return the weights of a layer; of an fp32 file they are views of it, of others they are dequantised each time.
+        """Return the weights of a layer.
+
+        Of an fp32 file they are kept: views of it, but for the two square matrices that the mixing multiplies with, 2 MB a layer
+        of SenseVoice-Small, which a lean model copies each time. Of other files they are dequantised each time.
 
         Raises:
             AnatomyError: when they are stored in a way that cannot be read.
@@ -411,7 +414,7 @@ class Recogniser:
         if index in self._weights:
             return self._weights[index]
         found = layer_weights(self.graph, self.anatomy.blocks[index])
-        if self.anatomy.precision == "fp32":  # views of the file take no memory
+        if self.anatomy.precision == "fp32" and not self.lean:
             self._weights[index] = found
         return found
 
