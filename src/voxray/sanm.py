@@ -163,7 +163,7 @@ class Layer:
             self._add_taps(squares, taps, with_attention=path == "both")
             passed += 2 * np.einsum("nd,nd->n", self.own * taps[:, before(taps)], self.passed)
         squares.reshape(-1)[:: count + 1] += passed
-        return np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
+        return np.asarray(np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares), np.float32)
 
     def _add_taps(self, squares: FloatArray, taps: FloatArray, *, with_attention: bool) -> None:
         """Add to squared norms (N, N) what taps (D, K) make of them."""
