@@ -43,13 +43,24 @@ RULES: dict[str, set[str]] = {
     "methods": BASE | {"alignment", "case", "ctc", "masking", "mixing", "sanm", "targets"},
     "explanation": BASE | {"case", "lens", "methods", "models", "targets", "trace"},
     "listen": BASE | {"storage"},
+    "texts": BASE | {"vocabulary"},
+    "edits": BASE | {"texts"},
+    "sounds": BASE,
+    "measures": BASE,
+    "manifest": BASE,
+    "exports": BASE | {"storage"},
+    "studies": BASE
+    | {"api", "audio", "case", "ctc", "edits", "explanation", "exports", "frontend", "lens", "manifest", "measures", "methods"}
+    | {"models", "sounds", "storage", "targets", "texts", "trace", "views", "vocabulary"},
     "views": BASE | {"alignment", "storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
     "demo": {"trace"},
     "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
     "cli": {"__init__"},
     "__main__": {"cli"},
-    "__init__": BASE | {"api", "attention", "demo", "explanation", "lens", "listen", "methods", "plot", "trace", "alignment"},
+    "__init__": BASE
+    | {"api", "attention", "demo", "edits", "explanation", "exports", "lens", "listen", "manifest", "methods", "plot"}
+    | {"studies", "texts", "trace", "alignment"},
 }
 ONNX_ROOMS = {"graph"}
 PLOT_ROOMS = {"views"}

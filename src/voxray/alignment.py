@@ -71,7 +71,7 @@ def group_words(tokens: Sequence[Token]) -> tuple[Word, ...]:
         while stop < len(tokens) and _continues_word(tokens[stop - 1].text, tokens[stop].text):
             stop += 1
         part = tokens[first:stop]
-        if any(_is_spoken(token.text) for token in part):
+        if any(is_spoken(token.text) for token in part):
             words.append(_word(part, first))
         elif words and words[-1].tokens[1] == first and _spelling(part):
             before = words[-1]
@@ -92,7 +92,7 @@ def _continues_word(before: str, text: str) -> bool:
 
 
 def _word(part: Sequence[Token], first: int) -> Word:
-    spoken = [token for token in part if _is_spoken(token.text)]
+    spoken = [token for token in part if is_spoken(token.text)]
     log_prob = min(token.log_prob for token in spoken)
     return Word(_spelling(part), spoken[0].start, spoken[-1].end, (first, first + len(part)), log_prob)
 
@@ -101,7 +101,8 @@ def _spelling(part: Sequence[Token]) -> str:
     return strip_tags("".join(token.text for token in part)).strip()
 
 
-def _is_spoken(text: str) -> bool:
+def is_spoken(text: str) -> bool:
+    """Tell whether a token's text is heard: no tag and more than punctuation."""
     return not TAG.fullmatch(text) and not _is_punctuation(text)
 
 

@@ -76,8 +76,7 @@ def explain(
     found: dict[int, Relevance] = {}
     for places, case in _cases(model, trace, wanted, against):
         case.meter = Meter(passes, seconds, progress)
-        for place, aim, result in zip(places, case.aims, how.explain(case), strict=True):
-            found[place] = _relevance(how, case, aim, result)
+        found |= dict(zip(places, relevances(how, case), strict=True))
     ordered = [found[place] for place in range(len(wanted))]
     return ordered[0] if isinstance(target, str) else ordered
 
@@ -172,6 +171,11 @@ def live_trace(model: Explainable, source: Any, *, language: str, textnorm: bool
         rest = [model.replay(part, source.language, textnorm=source.textnorm) for part in parts[1:]]
         return replace(source, evidence=(fresh, *rest))
     return source
+
+
+def relevances(method: Explainer, case: Case) -> list[Relevance]:
+    """Explain every target of a case by a method."""
+    return [_relevance(method, case, aim, found) for aim, found in zip(case.aims, method.explain(case), strict=True)]
 
 
 def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevance:
