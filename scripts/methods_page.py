@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from voxray import methods
-from voxray.cli import method_told, nature_of
+from voxray.cli.methods import method_told, nature_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
 BEGIN, END = "<!-- made by scripts/methods_page.py: begin -->", "<!-- made by scripts/methods_page.py: end -->"

@@ -24,9 +24,21 @@ if TYPE_CHECKING:
     from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
+    from voxray.edits import Comparison, Edit, compare
     from voxray.explanation import explain, layer_lens
+    from voxray.exports import write_export
     from voxray.lens import Lens
     from voxray.listen import evidence_sound, write_sound
+    from voxray.manifest import read_manifest
+    from voxray.studies.corpus import Run, evaluate
+    from voxray.studies.decisions import Decision, DecisionTrace, decisions
+    from voxray.studies.errors import Diagnosis, Mistake, diagnose
+    from voxray.studies.gates import Gate
+    from voxray.studies.languages import LanguageStudy, Spoken, compare_languages
+    from voxray.studies.report import report_of, write_report
+    from voxray.studies.runs import RunComparison, compare_runs
+    from voxray.studies.why import Inquiry, Why, why
+    from voxray.texts import Normalisation
     from voxray.trace import Trace
     from voxray.types import (
         AnatomyError,
@@ -59,6 +71,15 @@ _HOMES = {
     "explain": "voxray.explanation", "layer_lens": "voxray.explanation", "Lens": "voxray.lens",
     "Stretch": "voxray.alignment", "stretches": "voxray.alignment",
     "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
+    "Comparison": "voxray.edits", "Edit": "voxray.edits", "compare": "voxray.edits", "Normalisation": "voxray.texts",
+    "why": "voxray.studies.why", "Why": "voxray.studies.why", "Inquiry": "voxray.studies.why",
+    "diagnose": "voxray.studies.errors", "Diagnosis": "voxray.studies.errors", "Mistake": "voxray.studies.errors",
+    "decisions": "voxray.studies.decisions", "Decision": "voxray.studies.decisions", "DecisionTrace": "voxray.studies.decisions",
+    "evaluate": "voxray.studies.corpus", "Run": "voxray.studies.corpus", "Gate": "voxray.studies.gates",
+    "compare_runs": "voxray.studies.runs", "RunComparison": "voxray.studies.runs",
+    "compare_languages": "voxray.studies.languages", "LanguageStudy": "voxray.studies.languages",
+    "Spoken": "voxray.studies.languages", "read_manifest": "voxray.manifest", "write_export": "voxray.exports",
+    "report_of": "voxray.studies.report", "write_report": "voxray.studies.report",
     **dict.fromkeys(
         ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "Grid", "ModelError", "OptionError", "OutputError",
          "Relevance", "Tag", "Target", "Token", "TraceError", "Transcript", "VoxrayError", "Word"),
@@ -72,14 +93,27 @@ __all__ = [
     "Audio",
     "AudioError",
     "AudioInfo",
+    "Comparison",
+    "Decision",
+    "DecisionTrace",
     "DemoClip",
+    "Diagnosis",
+    "Edit",
     "Features",
+    "Gate",
     "Grid",
+    "Inquiry",
+    "LanguageStudy",
     "Lens",
+    "Mistake",
     "ModelError",
+    "Normalisation",
     "OptionError",
     "OutputError",
     "Relevance",
+    "Run",
+    "RunComparison",
+    "Spoken",
     "Stretch",
     "Tag",
     "Target",
@@ -88,10 +122,17 @@ __all__ = [
     "TraceError",
     "Transcript",
     "VoxrayError",
+    "Why",
     "Word",
     "attention_map",
+    "compare",
+    "compare_languages",
+    "compare_runs",
+    "decisions",
     "demo_clips",
+    "diagnose",
     "draw_attention",
+    "evaluate",
     "evidence_sound",
     "explain",
     "layer_lens",
@@ -101,8 +142,13 @@ __all__ = [
     "methods",
     "plot",
     "probe_audio",
+    "read_manifest",
+    "report_of",
     "stretches",
+    "why",
     "word_start_errors",
+    "write_export",
+    "write_report",
     "write_sound",
 ]
 

@@ -38,6 +38,19 @@ class DemoClip:
     sounds: tuple[tuple[str, float, float], ...] = ()
     heard: str = ""
 
+    def targets(self, trace: Trace) -> list[str]:
+        """Return what is worth explaining of the clip: a word, and the tags that its sound gave it.
+
+        The word is the one that the noise lies over, or else the longest.
+
+        Args:
+            trace: of the clip, with words.
+        """
+        noise = [(start + end) / 2 for label, start, end in self.sounds if label == "noise"]
+        spans = [abs((word.start + word.end) / 2 - noise[0]) if noise else -len(word.text) for word in trace.words]
+        marked = {"emotion": self.emotion != "NEUTRAL", "event": self.event != "Speech"}
+        return [f"word:{spans.index(min(spans))}", *(kind for kind, told in marked.items() if told)]
+
 
 @dataclass(frozen=True, slots=True)
 class WordStart:

@@ -30,6 +30,12 @@ Across = Literal["time", "words"]
 
 Target = str | os.PathLike[str] | None
 
+__all__ = ["attention", "heads", "labels", "languages", "lens", "overlay", "paths", "posteriors", "relevance", "tags", "words"]
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])
+
 
 def attention(trace: Trace, view: AttentionView | None = None, *, path: Target = None, **options: Any) -> Figure | Path:
     """Draw a heat map: tokens down, seconds across.
@@ -287,6 +293,68 @@ def labels(
         decided = [tag.label for tag in trace.tags if tag.kind == kind and tag.start <= many[0].target.start + 1e-6 < tag.end]
         told["chosen"] = chosen if chosen is not None or not decided else decided[-1]
     return _finish(draw_labels(many, style, **told), path, style)
+
+
+LANGUAGE_KINDS = ("clips", "layers", "forced")
+LANGUAGE_PROFILES = {
+    "entropy of a row, share of the most possible": "relative_entropy",
+    "mass within 300 ms, share of the mass on sound": "near",
+    "mass on the prompts, share": "prompt_mass",
+}
+LANGUAGE_TABLES = (
+    ("How much of the text changes", "edits a unit", "changed"),
+    ("By how much the text without force is believed more", "nats a token", "support"),
+    ("Clips of which the model then says the forced language", "share of clips", "follows"),
+)
+
+
+def languages(
+    study: Any, *, kind: Literal["clips", "layers", "forced"] = "clips", path: Target = None, **options: Any
+) -> Figure | Path:
+    """Draw languages side by side.
+
+    Args:
+        study: what ``compare_languages`` found.
+        kind: ``clips``: a row of attention for each clip, all on one time scale and one colour scale; ``layers``: entropy, nearness
+            and prompt mass from layer to layer, a line with its interval for each language; ``forced``: what happens when the
+            model is told another language.
+        path: where to write the picture.
+        **options: of the style.
+
+    Raises:
+        OptionError: when there is no such kind or option.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views import languages as views
+
+    if kind not in LANGUAGE_KINDS:
+        raise OptionError(f"there is no picture {kind!r} of languages; choose one of {', '.join(LANGUAGE_KINDS)}")
+    style = _style(options)
+    model = f"{study.model.name} ({study.model.layout}, {study.model.precision})"
+    if kind == "clips":
+        rows = [
+            views.ClipRow(one.language, one.text, one.verdict, one.map.weights, one.map.labels, one.map.spans, one.map.times)
+            for one in study.clips
+            if one.map is not None
+        ]
+        told = f"{model} · language auto · mean of all layers and heads · rows: CTC occupancy · a view, not an explanation"
+        title = "Languages side by side: attention from tokens to sound"
+        figure = views.draw_language_clips(rows, style, title=title, provenance=told)
+    elif kind == "layers":
+        profiles = {
+            title: {name: views.Band(*study.band(measure, name)) for name in study.languages}
+            for title, measure in LANGUAGE_PROFILES.items()
+        }
+        told = (
+            f"{model} · language auto · mean of heads, then of clips; band: 95 % interval over clips · a view, not an explanation"
+        )
+        figure = views.draw_language_profiles(profiles, style, title="Attention layer by layer", provenance=told)
+    else:
+        tables = [views.Table(title, unit, study.matrix(name)) for title, unit, name in LANGUAGE_TABLES]
+        told = f"{model} · down: language of the clips, across: what the model is told, box: the right one"
+        names = (study.languages, study.forced)
+        figure = views.draw_forced_languages(tables, *names, style, title="When another language is forced", provenance=told)
+    return _finish(figure, path, style)
 
 
 def lens(

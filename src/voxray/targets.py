@@ -228,11 +228,19 @@ def _named(values: Sequence[Token | Word], kind: str, text: str) -> int:
     found = [index for index, value in enumerate(values) if value.text.strip() == text]
     if not found:
         said = " ".join(value.text.strip() for value in values)
-        raise OptionError(f"no {kind} reads {text!r}; there are: {shortened(said, 80)}")
+        meant = _meant(text, [value.text.strip() for value in values])
+        raise OptionError(f"no {kind} reads {text!r}{meant}; there are: {shortened(said, 80)}")
     if len(found) > 1:
         choices = ", ".join(f"{kind}:{index}" for index in found)
         raise OptionError(f"{len(found)} {kind}s read {text!r}; choose one of {choices}")
     return found[0]
+
+
+def _meant(text: str, known: Sequence[str]) -> str:
+    """Return a hint at the nearest of known texts, whatever their case; nothing where none is near."""
+    folded = {one.casefold(): one for one in known}
+    close = difflib.get_close_matches(text.casefold(), folded, 1)
+    return f" (did you mean {folded[close[0]]}?)" if close else ""
 
 
 def _tag_aim(trace: Trace, labels: dict[str, dict[str, int]], name: str, piece: int, against: str | None) -> Aim:
@@ -240,7 +248,8 @@ def _tag_aim(trace: Trace, labels: dict[str, dict[str, int]], name: str, piece: 
     tag = next(one for one in trace.tags if one.kind == kind)
     label = wanted or tag.label
     if label not in labels[kind]:
-        raise OptionError(f"the {kind} {label!r} is none of this model's; choose one of {', '.join(labels[kind])}")
+        meant, choices = _meant(label, list(labels[kind])), ", ".join(labels[kind])
+        raise OptionError(f"the {kind} {label!r} is none of this model's{meant}; choose one of {choices}")
     if kind == "language" and trace.language != "auto":
         raise OptionError(
             f"the language prompt was {trace.language!r}, so the language was told and not heard; recognise with language auto"
@@ -270,19 +279,38 @@ def _tag_aim(trace: Trace, labels: dict[str, dict[str, int]], name: str, piece: 
     )
 
 
-def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tuple[int, int]) -> Aim:
-    text = tuple(token.id for token in trace.tokens)
-    aim = Aim(
-        target=target, rows=np.zeros(0, np.int64), ids=np.zeros(0, np.int64), weights=np.zeros(0), text=text, members=members,
+def contrast(trace: Trace, target: Target, members: tuple[int, int], rival: tuple[int, ...]) -> Aim:
+    """Make ready: some tokens of a text, or none, rather than others in their place.
+
+    Args:
+        trace: of one piece.
+        target: what to call it, and where it is.
+        members: [first, stop) of the piece's tokens; an empty range stands for the gap before ``first``.
+        rival: ids of the tokens that would stand there; none for nothing.
+
+    Raises:
+        OptionError: when the two are the same, or the sound is too short for the rival.
+    """
+    return _contrasted(trace, _bare(trace, target, members), rival)
+
+
+def _bare(trace: Trace, target: Target, members: tuple[int, int]) -> Aim:
+    """Return an aim without a margin."""
+    return Aim(
+        target=target, rows=np.zeros(0, np.int64), ids=np.zeros(0, np.int64), weights=np.zeros(0),
+        text=tuple(token.id for token in trace.tokens), members=members,
         others=(), labels=(), prompts=trace.pieces[0].prompts, blank=trace.blank,
     )  # fmt: skip
-    tokens = trace.tokens[slice(*members)]
+
+
+def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tuple[int, int]) -> Aim:
+    aim = _bare(trace, target, members)
     if target.against:
         return _against(trace, vocabulary, aim)
-    parts = [_margin_of(trace, token) for token in tokens]
+    parts = [_margin_of(trace, token) for token in trace.tokens[slice(*members)]]
     rows, ids, weights = (np.concatenate([part[place] for part in parts]) for place in range(3))
     return replace(
-        aim, rows=rows.astype(np.int64), ids=ids.astype(np.int64), weights=weights, others=_competitors(trace, text, members)
+        aim, rows=rows.astype(np.int64), ids=ids.astype(np.int64), weights=weights, others=_competitors(trace, aim.text, members)
     )
 
 
@@ -317,8 +345,17 @@ def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) 
 
 def _against(trace: Trace, vocabulary: Vocabulary, aim: Aim) -> Aim:
     """Return the aim against another wording of the target's tokens."""
+    spelled = vocabulary.encode(aim.target.against, after_space=trace.tokens[aim.members[0]].text.startswith(" "))
+    return _contrasted(trace, aim, spelled)
+
+
+def _contrasted(trace: Trace, aim: Aim, rival: tuple[int, ...]) -> Aim:
+    """Return the aim against other tokens in the place of the target's own.
+
+    Raises:
+        OptionError: when they are the same, or the sound is too short for them.
+    """
     target, (first, stop) = aim.target, aim.members
-    rival = vocabulary.encode(target.against, after_space=trace.tokens[first].text.startswith(" "))
     other = aim.text[:first] + rival + aim.text[stop:]
     if other == aim.text:
         raise OptionError(f"{target.against!r} cannot compete with {target.label!r}: it is the same")

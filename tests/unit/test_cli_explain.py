@@ -22,6 +22,11 @@ from onnx import helper
 
 import voxray
 from voxray import cli, masking, methods
+from voxray.cli.answers import Question, clearer, peak_of, short, span_of, tidy
+from voxray.cli.explain import explain
+from voxray.cli.ledger import bars, notes_told
+from voxray.cli.options import described, flags_of
+from voxray.cli.tables import number
 from voxray.types import Grid, ModelInfo, Relevance, Target
 
 CLIPS = Path(voxray.__file__).parent / "assets" / "clips"
@@ -133,6 +138,20 @@ def test_a_view_says_so_and_has_no_sign(run: Run) -> None:
     assert whole + prompt == pytest.approx(1, abs=0.002)
 
 
+def test_notes_say_whom_they_concern() -> None:
+    def noted(name: str, *notes: str, piece: int = 0) -> Relevance:
+        return relevance([1.0], [0.0, 0.1], target=Target("tag", name, "a", "", piece, (0, 1), 0.0, 0.1), notes=notes)
+
+    assert notes_told([noted("emotion", "a", "b")]) == ["note: a", "note: b"]
+    two = [noted("emotion", "b", "a"), noted("event", "a", "c")]
+    assert notes_told(two) == ["note: a", "note on emotion: b", "note on event: c"]
+    assert notes_told([*two, noted("text", "a", "c")]) == ["note: a", "note on emotion: b", "note on event, text: c"]
+    (shared, counted) = notes_told([*two, noted("language", "a"), noted("text", "a", "c")])
+    assert shared == "note: a"
+    assert counted == "note: 2 more, of single targets, are told where these are asked for alone, and by --json"
+    assert notes_told([noted("emotion@0", "a"), noted("emotion@1", "b", piece=1)]) == ["note: a", "note: b"]  # each of its piece
+
+
 def test_the_text_norm_says_that_it_copies_its_prompt(run: Run) -> None:
     assert "note: the text-norm row copies its prompt: nothing in the sound decides it" in run(NOISY, "-t", "textnorm")[1]
 
@@ -155,25 +174,43 @@ def test_the_lens_says_where_it_was_decided(run: Run, bundled: Any) -> None:
     assert float(line[-1]) == pytest.approx(float(lens.log_odds[-1, 0, 0]), abs=0.011)
 
 
-def test_json_holds_every_cell_and_every_word(run: Run, bundled: Any) -> None:
+def test_json_holds_relevance_over_time_and_of_every_word(run: Run, bundled: Any) -> None:
     code, out, _ = run(NOISY, CHINESE, "-t", "word:2", "-t", "event", "--json", "--lens")
     assert code == 0
     told = [json.loads(line, parse_constant=pytest.fail) for line in out.splitlines()]
     assert [one["text"] for one in told] == [HEARD[NOISY], HEARD[CHINESE]]
     word, event = told[0]["relevances"]
     why = voxray.explain(bundled, NOISY, "word:2")
-    np.testing.assert_allclose(word["scores"], why.scores, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(word["over_time"], why.over_time, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(word["grid"]["times"], why.grid.times, atol=1e-6)
+    assert all(value == short(value) for value in word["over_time"])
     assert (word["method"], word["unit"], word["target"]["label"], word["view"]) == ("exact", "logit", "bicycle", False)
     for one in (word, event):
-        cells = np.sum(one["scores"])
+        assert "scores" not in one
+        cells = np.sum(one["over_time"])
         assert sum(part["relevance"] for part in one["stretches"]) == pytest.approx(cells, abs=1e-3)
         assert cells + sum(one["parts"].values()) + one["residual"] == pytest.approx(one["score"], abs=1e-4)
     assert word["peak"] == pytest.approx(why.grid.centres[why.over_time.argmax()])
     assert [lens["layers"] for lens in told[0]["lenses"]] == [bundled.layers] * 2
 
 
+def test_json_holds_every_cell_where_that_is_asked_for(run: Run) -> None:
+    texts = [run(NOISY, "-t", "word:2", "-t", "event", "--json", *more)[1] for more in ((), ("--every-cell",))]
+    assert len(texts[0]) < len(texts[1]) / 20
+    for short_one, whole in zip(*(json.loads(text)["relevances"] for text in texts), strict=True):
+        assert set(whole) == {*short_one, "scores"}
+        cells = np.array(whole["scores"])
+        assert cells.shape == (len(whole["grid"]["mels"]) - 1, len(whole["grid"]["times"]) - 1)
+        np.testing.assert_allclose(cells.sum(axis=0), short_one["over_time"], rtol=2e-3, atol=2e-4)
+
+
+def test_short_numbers_have_six_digits() -> None:
+    assert [short(value) for value in (1234.56789, -0.000123456789, 0.0, 3.0)] == [1234.57, -0.000123457, 0.0, 3.0]
+    assert np.isnan(short(float("nan")))
+
+
 def test_what_is_no_number_is_null_in_json() -> None:
-    assert cli.tidy({"a": [float("nan"), 0.1234567891234], "b": (float("inf"), True, "x")}) == {
+    assert tidy({"a": [float("nan"), 0.1234567891234], "b": (float("inf"), True, "x")}) == {
         "a": [None, 0.123456789],
         "b": [None, True, "x"],
     }
@@ -204,15 +241,15 @@ def test_stretches_are_those_that_are_hidden(bundled: Any) -> None:
     trace = bundled.trace(NOISY, layers=[])
     (why,) = voxray.explain(bundled, trace, ["word:2"], method="uniform")
     edges = why.grid.times[masking.words_and_pauses(why.grid, trace.words)]
-    found = voxray.stretches(trace.words, *cli.span_of(why))
+    found = voxray.stretches(trace.words, *span_of(why))
     assert [part.text for part in found if part.text] == HEARD[NOISY].split()
     assert [found[0].start, *(part.end for part in found)] == pytest.approx(edges.tolist(), abs=0.0051)
 
 
 def test_the_peak_is_where_most_speaks_for_it_in_a_second() -> None:
-    assert cli.peak_of(relevance([1.0, 3.0, -9.0], [0.0, 0.1, 1.1, 1.2])) == pytest.approx(0.05)  # 10 a second, not 3
-    assert cli.peak_of(relevance([-1.0, 0.0], [0.0, 0.1, 0.2])) is None
-    assert cli.peak_of(relevance([float("nan"), 0.5], [0.0, 0.1, 0.2])) == pytest.approx(0.15)
+    assert peak_of(relevance([1.0, 3.0, -9.0], [0.0, 0.1, 1.1, 1.2])) == pytest.approx(0.05)  # 10 a second, not 3
+    assert peak_of(relevance([-1.0, 0.0], [0.0, 0.1, 0.2])) is None
+    assert peak_of(relevance([float("nan"), 0.5], [0.0, 0.1, 0.2])) == pytest.approx(0.15)
 
 
 @pytest.mark.parametrize(
@@ -220,11 +257,11 @@ def test_the_peak_is_where_most_speaks_for_it_in_a_second() -> None:
     [(1.005, "nats", "+1.00"), (-0.001, "logit", "+0.00"), (0.25, "share", "0.250"), (float("nan"), "nats", "-"), (None, "", "-")],
 )
 def test_numbers(value: float | None, unit: str, text: str) -> None:
-    assert cli.number(value, unit) == text
+    assert number(value, unit) == text
 
 
 def test_bars_are_as_long_as_their_numbers() -> None:
-    draw = cli.bars([-2.0, 4.0, float("nan")], 21)
+    draw = bars([-2.0, 4.0, float("nan")], 21)
     assert [str(draw(value)) for value in (4.0, -2.0, 1.0, 0.0, float("nan"))] == [
         " " * 10 + "│" + "█" * 10,
         " " * 5 + "█" * 5 + "│",
@@ -256,11 +293,11 @@ def test_the_list_is_machine_readable(run: Run) -> None:
 
 @pytest.mark.parametrize("name", methods.names())
 def test_every_option_of_a_method_is_described_and_is_no_option_of_the_command(name: str) -> None:
-    context = click.Context(cli.explain, info_name="explain")
-    own = {flag for one in click.Command.get_params(cli.explain, context) for flag in one.opts}
+    context = click.Context(explain, info_name="explain")
+    own = {flag for one in click.Command.get_params(explain, context) for flag in one.opts}
     kind = methods.method_class(name)
-    told = cli.described(kind)
-    for one, (flag, settings) in zip(fields(kind), cli.flags_of(kind), strict=True):
+    told = described(kind)
+    for one, (flag, settings) in zip(fields(kind), flags_of(kind), strict=True):
         assert told.get(one.name), f"{name}.{one.name} is not described in the docstring"
         assert flag.split("/")[0] == f"--{one.name.replace('_', '-')}"
         assert flag.split("/")[0] not in own
@@ -286,6 +323,37 @@ def test_a_budget_ends_a_method_and_is_said(run: Run) -> None:
     assert "occlusion (width 0.12, hop 0.06" in out
     assert "): 10 passes, " in out
     assert "the budget ended after 10 of 43 windows" in out
+
+
+def test_words_that_a_budget_left_unheard_are_named(run: Run, bundled: Any) -> None:
+    """Their cells are 0 because they were never hidden, which says nothing about them."""
+    said = HEARD[NOISY].split()
+    _, out, _ = run(NOISY, "-t", "word:2", "--method", "word_leave_one_out", "--budget", 3)
+    trace = bundled.trace(NOISY, layers=())
+    why, fine = (voxray.explain(bundled, trace, "word:2", method=name, passes=3) for name in ("word_leave_one_out", "occlusion"))
+    told = re.search(r"ended after 3 of 6 words; never hidden, so their 0 says nothing: (.*)", out).group(1).split()  # type: ignore[union-attr]
+    assert np.count_nonzero(why.scores) == 3
+    assert len(told) == 3
+    spans = masking.words(fine.grid, trace.words)
+    for word, (first, stop) in zip(said, spans, strict=True):
+        middle = why.grid.times[0] + 0.01 * (first + stop) / 2
+        cell = int(np.searchsorted(why.grid.times, middle)) - 1
+        assert (why.scores[0, cell] == 0) == (word in told), word
+    assert "never hidden" not in run(NOISY, "-t", "word:2", "--method", "word_leave_one_out")[1]
+
+
+def test_words_that_no_window_reached_are_named(run: Run, bundled: Any) -> None:
+    said = HEARD[NOISY].split()
+    trace = bundled.trace(NOISY, layers=())
+    for budget in (1, 3, 40):
+        (why,) = voxray.explain(bundled, trace, ["word:2"], method="occlusion", passes=budget)
+        spans = masking.words(why.grid, trace.words)
+        unheard = [word for word, (first, stop) in zip(said, spans, strict=True) if not why.scores[0, first:stop].any()]
+        _, out, _ = run(NOISY, "-t", "word:2", "--method", "occlusion", "--budget", budget)
+        told = re.search(r"were never hidden(?:, and no part of these words, so their 0 says nothing: (.*))?", out)
+        assert told is not None
+        assert (told.group(1) or "").split() == unheard
+        assert bool(unheard) == (budget < 40)
 
 
 def test_help_shows_the_options_of_the_method(run: Run) -> None:
@@ -329,11 +397,31 @@ def test_pictures_of_every_kind_go_into_a_folder(run: Run, tmp_path: Path) -> No
     code, out, _ = run(NOISY, "-t", "word:2", "-t", "emotion", "-o", tmp_path, "-k", "all", "--lens", "--dpi", 40)
     assert code == 0
     names = ["word-2-exact-map", "emotion-exact-map", "word-2-exact-words", "emotion-exact-words", "exact-times",
-             "exact-matrix", "emotion-exact-labels", "lens"]  # fmt: skip
+             "exact-matrix", "emotion-exact-labels", "word-2-paths", "emotion-paths", "lens"]  # fmt: skip
     written = [Path(line) for line in out.splitlines()[-len(names) :]]
     assert [path.name for path in written] == [f"en_noise_burst-{name}.png" for name in names]
     assert sorted(tmp_path.iterdir()) == sorted(written)
     assert all(path.stat().st_size > 2000 for path in written)
+
+
+def test_paths_are_norms_of_what_attention_and_memory_add(
+    run: Run, bundled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    monkeypatch.setattr(voxray.plot, "paths", lambda paths, **told: drawn.append((paths, told)))
+    code, _, _ = run(NOISY, "-t", "word:2", "-t", "event", "-k", "paths", "-o", tmp_path)
+    assert code == 0
+    trace = bundled.trace(NOISY)
+    attended = np.asarray(trace.tensor("attended").values)
+    (token,) = trace.tokens[slice(*trace.words[2].tokens)]
+    places = [list(range(*token.rows)), [tag.row for tag in trace.tags if tag.kind == "event"]]
+    for (paths, told), rows in zip(drawn, places, strict=True):
+        for name, tensor in (("attention", "projection"), ("memory", "memory")):
+            norms = np.sqrt((np.asarray(trace.tensor(tensor).values)[:, rows] ** 2).sum(axis=2)).mean(axis=1)
+            np.testing.assert_allclose(paths[name], norms, rtol=1e-3)
+        assert "a view, not an explanation" in told["provenance"]
+    parts = [np.asarray(trace.tensor(name).values) for name in ("projection", "memory")]
+    np.testing.assert_allclose(sum(parts), attended, atol=1e-4)  # the two are all that the layer adds before its feed-forward
 
 
 def test_without_a_target_the_picture_is_a_page_of_all(run: Run, tmp_path: Path) -> None:
@@ -386,8 +474,14 @@ BAD = [
     ("-t wrd:2", "there is no target 'wrd:2' (did you mean word?)"),
     ("-t word:77", "word 77 is not there: en_noise_burst.wav has 6 words, counted from 0"),
     ("-t token:-1", "no token reads '-1'; there are: we removed"),
-    ("-t word:bicycles", "no word reads 'bicycles'; there are: we removed bicycle rice with cabbage"),
-    ("-t emotion:HAPY", "the emotion 'HAPY' is none of this model's; choose one of HAPPY"),
+    ("-t word:bicycles", "no word reads 'bicycles' (did you mean bicycle?); there are: we removed bicycle rice with cabbage"),
+    ("-t word:Cabage", "no word reads 'Cabage' (did you mean cabbage?); there are: we removed"),
+    ("-t word:zzz", "no word reads 'zzz'; there are: we removed bicycle rice with cabbage"),
+    ("-t emotion:HAPY", "the emotion 'HAPY' is none of this model's (did you mean HAPPY?); choose one of HAPPY"),
+    ("-t emotion:sad", "the emotion 'sad' is none of this model's (did you mean SAD?); choose one of HAPPY"),
+    ("-t event:applauze@0", "the event 'applauze' is none of this model's (did you mean Applause?); choose one of Speech"),
+    ("-t emotion:ZZZ", "the emotion 'ZZZ' is none of this model's; choose one of HAPPY"),
+    ("-t word:2 --every-cell", "--every-cell is about the JSON; give --json, too."),
     ("-t text@4", "en_noise_burst.wav has one piece of sound; ask for text"),
     ("-t word:2 --against bicycle", "'bicycle' cannot compete with 'bicycle': it is the same"),
     ("-t word:2 --against zzqz", "vocabulary cannot spell 'zzqz'"),
@@ -401,6 +495,7 @@ BAD = [
     ("--method lime --fill nois", "'nois' is not one of 'noise_floor', 'mean', 'silence', 'pink'"),
     ("--method lime --samples many", "'many' is not a valid integer"),
     ("--method lime --samples 1", "samples is 1; a regression needs at least 2"),
+    ("--method integrated_gradients --most 9", "most is 9, but 64 steps are taken at least; give as many or more"),
     ("--method occlusion --hop 3", "expected 0.01 s <= hop <= width"),
     ("--budget 0", "Invalid value for '--budget': 0 is not in the range x>=1"),
     ("--seconds 0", "Invalid value for '--seconds': 0.0 is not in the range x>0"),
@@ -459,11 +554,11 @@ def test_a_model_without_a_gradient_rule_offers_what_works(run: Run, model_folde
 
 
 def test_other_gaps_of_the_rules_offer_occlusion_too() -> None:
-    question = cli.Question((), None, "exact", {}, None, None, lens=False)
-    told = str(cli.clearer(voxray.ModelError("m.onnx: a Gemm has no gradient rule"), question, ""))
+    question = Question((), None, "exact", {}, None, None, lens=False)
+    told = str(clearer(voxray.ModelError("m.onnx: a Gemm has no gradient rule"), question, ""))
     assert told == "m.onnx: a Gemm has no gradient rule; a method that only asks the model still works, such as --method occlusion"
-    assert str(cli.clearer(voxray.OptionError("no such"), question, "x/a.wav")) == "x/a.wav: no such"
-    assert str(cli.clearer(voxray.OptionError("a.wav has none"), question, "x/a.wav")) == "a.wav has none"
+    assert str(clearer(voxray.OptionError("no such"), question, "x/a.wav")) == "x/a.wav: no such"
+    assert str(clearer(voxray.OptionError("a.wav has none"), question, "x/a.wav")) == "a.wav has none"
 
 
 # --- The page that says all of it --------------------------------------------------------------------------------------
@@ -498,7 +593,7 @@ def test_what_the_page_shows_works(run: Run, tmp_path: Path, monkeypatch: pytest
     exec(compile(code, "methods.md", "exec"), {})
     assert {path.name for path in tmp_path.iterdir()} == {"clip.wav", "why.png", "evidence.wav"}
     commands = [line.split("#")[0].split()[2:] for line in text.splitlines() if line.startswith("    voxray explain ")]
-    assert len(commands) == 7
+    assert len(commands) == 9
     for command in commands:
         assert run(*command)[0] == 0, command
 

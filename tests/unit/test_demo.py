@@ -36,6 +36,19 @@ def test_truth_fits_the_clip(clip: DemoClip) -> None:
     assert "".join(word for word, _ in clip.words) == clip.text.replace(" ", "")
 
 
+@pytest.mark.parametrize("clip", demo_clips(), ids=lambda clip: clip.path.stem)
+def test_what_is_worth_explaining_is_what_is_special(clip: DemoClip, bundled: Any) -> None:
+    trace = bundled.trace(clip.path, layers=())
+    word, *tags = clip.targets(trace)
+    usual = {"emotion": (clip.emotion, "NEUTRAL"), "event": (clip.event, "Speech")}
+    assert tags == [kind for kind, (label, plain) in usual.items() if label != plain]
+    chosen, noises = int(word.removeprefix("word:")), [begin for label, begin, _ in clip.sounds if label == "noise"]
+    if noises:
+        assert clip.words[chosen][1] == noises[0]
+    else:
+        assert len(trace.words[chosen].text) == max(len(one.text) for one in trace.words)
+
+
 def made_up(tokens: list[tuple[str, float]]) -> Trace:
     """What ``word_start_errors`` looks at: tokens with texts and starts."""
     return cast(Trace, SimpleNamespace(tokens=[Token(1, text, start, start + 0.1, (4, 5), 4, -0.1) for text, start in tokens]))

@@ -319,7 +319,7 @@ def test_of_several_pieces_each_has_its_own(model: Any, pieces: list[str]) -> No
         ("token:3", r"^token 3 is not there: made-up.wav has 3 tokens, counted from 0$"),
         ("word:-1", r"^no word reads '-1'; there are: "),
         ('word:"zzz"', r"^no word reads 'zzz'; there are: "),
-        ("emotion:SADD", r"^the emotion 'SADD' is none of this model's; choose one of .*SAD, "),
+        ("emotion:SADD", r"^the emotion 'SADD' is none of this model's \(did you mean SAD\?\); choose one of .*SAD, "),
         ("text@3", r"^made-up.wav has one piece of sound; ask for text$"),
     ],
 )  # fmt: skip

@@ -11,10 +11,23 @@ from typing import ClassVar
 import numpy as np
 
 from voxray.case import Case
-from voxray.masking import Domain, Fill, Filling, Float64Array, Runs, Segments, bands, coarse_to_fine, grid_of, windows
+from voxray.masking import (
+    BoolArray,
+    Domain,
+    Fill,
+    Filling,
+    Float64Array,
+    Runs,
+    Segments,
+    bands,
+    coarse_to_fine,
+    grid_of,
+    windows,
+    words,
+)
 from voxray.methods import Found, Needs
 from voxray.targets import ScoreName
-from voxray.types import OptionError
+from voxray.types import OptionError, shortened
 
 FRAME = 0.01  # seconds of a cell
 
@@ -73,22 +86,31 @@ class Method:
         order = coarse_to_fine(len(segments))
         case.affordable(len(segments))
         drops = runs.base - runs.all(np.eye(len(segments), dtype=bool)[order])
-        maps, share = _spread(segments, order[: len(drops)], drops)
+        maps, reached = _spread(segments, order[: len(drops)], drops)
         grid = grid_of(case.cells, np.arange(len(case.bank) + 1), edges)
-        missing = f"the budget ended after {len(drops)} of {len(segments)} windows; {1 - share:.0%} of the cells were never hidden"
-        notes = (runs.note, *([missing] if len(drops) < len(segments) else []))
+        ended = f"the budget ended after {len(drops)} of {len(segments)} windows; "
+        notes = (runs.note, *([ended + _unreached(case, reached)] if len(drops) < len(segments) else []))
         pairs = zip(maps, runs.base, strict=True)
         return [Found(one[edges[:-1]].astype(np.float32), grid, float(base), runs.unit, notes=notes) for one, base in pairs]
 
 
-def _spread(segments: Segments, hidden: list[int], drops: Float64Array) -> tuple[Float64Array, float]:
+def _spread(segments: Segments, hidden: list[int], drops: Float64Array) -> tuple[Float64Array, BoolArray]:
     """Spread drops (n, A) of windows evenly over their frames, averaged over the windows that cover a cell.
 
     Returns:
-        (A, mels, F), the same at every filter of a band; and the share of cells that any window covers.
+        (A, mels, F), the same at every filter of a band; and the cells that any window covers, (mels, F).
     """
     maps, cover = np.zeros((drops.shape[1], *segments.shape)), np.zeros(segments.shape)
     for (low, high, first, stop), drop in zip(segments.spans[hidden], drops, strict=True):
         maps[:, low:high, first:stop] += drop[:, None, None] / (stop - first)
         cover[low:high, first:stop] += 1
-    return maps / np.maximum(cover, 1), float((cover > 0).mean())
+    return maps / np.maximum(cover, 1), cover > 0
+
+
+def _unreached(case: Case, reached: BoolArray) -> str:
+    """Say how much was never hidden, and which words no part of which was."""
+    told = f"{1 - reached.mean():.0%} of the cells were never hidden"
+    said = case.trace.words
+    spans = words(case.cells, said) if said else ()
+    unheard = [word.text for word, (first, stop) in zip(said, spans, strict=True) if not reached[:, first:stop].any()]
+    return told + (f", and no part of these words, so their 0 says nothing: {shortened(' '.join(unheard), 80)}" if unheard else "")

@@ -15,7 +15,7 @@ from voxray.case import Case
 from voxray.masking import WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, words, words_and_pauses
 from voxray.methods import Found, Needs
 from voxray.targets import ScoreName
-from voxray.types import IntArray
+from voxray.types import IntArray, shortened
 
 FRAME = 0.01  # seconds of a cell
 
@@ -67,8 +67,12 @@ class Method:
             f"words reach half-way to their neighbours, at most {REACH * 1000:.0f} ms beyond the frames that emitted them, and are "
             f"hidden with {WIDEN * 1000:.0f} ms more on both sides"
         )
-        missing = f"the budget ended after {len(drops)} of {len(segments)} words; the others are 0"
-        notes = (runs.note, how, *([missing] if len(drops) < len(segments) else []))
+        unheard = [case.trace.words[at].text for at in sorted(order[len(drops) :])]
+        missing = (
+            f"the budget ended after {len(drops)} of {len(segments)} words; never hidden, so their 0 says nothing: "
+            f"{shortened(' '.join(unheard), 80)}"
+        )
+        notes = (runs.note, how, *([missing] if unheard else []))
         found = []
         for drop, base in zip(drops.T, runs.base, strict=True):
             scores = np.zeros((1, len(edges) - 1), np.float32)
