@@ -45,7 +45,7 @@ from truespeech.workers import clips
 
 import voxray
 from voxray import sounds
-from voxray.studies.causes import CAUSES, Cause, causes_of, smallest_edit
+from voxray.studies.causes import CAUSES, Cause, causes_of
 from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose
 from voxray.types import Audio
 
@@ -98,7 +98,6 @@ class Item:
     after: float | None
     placebo: float | None
     flips: bool
-    smallest_edit: str
     passes: int
     seconds: float
 
@@ -273,14 +272,13 @@ def judge(index: int, clip: Clip, planted: str, diagnosis: Diagnosis, plant: Pla
     scene = diagnosis.scene(mistake, plant.beyond)
     causes = causes_of(scene)
     passes, seconds = scene.passes, time.perf_counter() - begun
-    smallest = smallest_edit(scene)
     named: Cause | None = next((one for one in causes if one.named), None)
     return Item(
         index, clip.language, planted, plant.detail, mistake.reference, mistake.recognised, mistake.log_odds,
         round(sounds.local_snr(scene.audio, scene.start, scene.end), 1), named.cause if named else "unexplained",
         "; ".join(f"{one.cause} {one.before}>{one.after} ({one.placebo}) {one.flips:d}" for one in causes if one.passed), "; ".join(one.cause for one in causes if one.suspected),
         named.intervention if named else "", named.after if named else None, named.placebo if named else None,
-        bool(named and named.flips), f"{smallest.edit} ({smallest.stable})" if smallest else "", passes, round(seconds, 3),
+        bool(named and named.flips), passes, round(seconds, 3),
     )  # fmt: skip
 
 

@@ -50,7 +50,21 @@ RULES: dict[str, set[str]] = {
     "manifest": BASE,
     "exports": BASE | {"storage"},
     "studies": BASE
-    | {"alignment", "api", "audio", "case", "ctc", "edits", "explanation", "exports", "frontend", "lens", "manifest", "measures", "methods"}
+    | {
+        "alignment",
+        "api",
+        "audio",
+        "case",
+        "ctc",
+        "edits",
+        "explanation",
+        "exports",
+        "frontend",
+        "lens",
+        "manifest",
+        "measures",
+        "methods",
+    }
     | {"models", "sounds", "storage", "targets", "texts", "trace", "views", "vocabulary"},
     "views": BASE | {"alignment", "storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},

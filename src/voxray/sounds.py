@@ -47,7 +47,7 @@ LEAST_RUN = 3  # equal samples at an extreme: two can be chance
 NEAR = 0.999  # of the largest sample of its sign: a file's rounding moves flat tops a little
 LEAST_GAP = 0.004  # s of one constant value; 16-bit sound between words can hold still for less
 STEEP = 0.2  # of the height within 60 ms that sound beside a gap reaches within 3 ms
-CLICK = 30.0  # times the median of what interpolation misses nearby
+CLICK = 60.0  # times the median of what interpolation misses nearby
 CLICK_NEAR = 0.008  # s on each side: one period of a low voice, whose own pulses are to be no clicks
 ORDER = 32  # of the linear prediction: four formants and a glottis at 16 kHz take about 18
 SHORT_GAP = 0.005  # s; up to here prediction fills a gap, beyond it fades away
@@ -146,12 +146,14 @@ def clipped_spans(audio: Audio) -> list[Span]:
 def gaps(audio: Audio) -> list[Span]:
     """Return stretches inside speech where the sound stands still for 4 ms or more: lost packets, filled with a constant.
 
-    Speech must lie within 60 ms on both sides, and on one of them the sound must reach a fifth of its height there within
-    3 ms: beside digital silence between words, sound fades away on both sides.
+    Speech must lie within 60 ms on both sides. In a sound that begins or ends with a constant, so that its pauses may well be digital
+    silence, it must also reach a fifth of its height there within 3 ms on one side: beside a pause, sound fades away.
     """
     samples, rate = audio.samples.astype(np.float64), audio.sample_rate
     still = np.concatenate([[False], np.diff(samples) == 0.0, [False]])
-    return [(a, b) for a, b in _runs(still[1:] | still[:-1], round(LEAST_GAP * rate), rate) if _is_torn(samples, rate, (a, b))]
+    runs = _runs(still[1:] | still[:-1], round(LEAST_GAP * rate), rate)
+    silent = any(start <= 0 or end >= audio.duration for start, end in runs)
+    return [run for run in runs if _is_torn(samples, rate, run, STEEP if silent else 0.0)]
 
 
 def clicks(audio: Audio) -> list[Span]:
@@ -440,7 +442,7 @@ def _valleys(audio: Audio) -> Float64Array:
 
 
 def _as_high(edge: Float64Array, inside: Float64Array) -> bool:
-    """Tell whether valleys at an edge are as high as those inside, up to 6 dB on the mean over bands; higher ones count as equal."""
+    """Tell whether valleys at an edge are as high as those inside, up to 7 dB on the mean over bands."""
     return bool(np.minimum(edge.mean(axis=0) - inside, 0.0).mean() > -STEADY)
 
 
@@ -500,13 +502,14 @@ def _mask(audio: Audio, spans: list[Span]) -> BoolArray:
     return missing
 
 
-def _is_torn(samples: Float64Array, rate: int, gap: Span) -> bool:
-    """Tell whether speech stands on both sides of a gap, and ends or begins as steeply as it does nowhere by itself."""
+def _is_torn(samples: Float64Array, rate: int, gap: Span, steep: float) -> bool:
+    """Tell whether speech stands on both sides of a gap, and on one of them begins so steeply."""
     first, last = (round(seconds * rate) for seconds in gap)
     near, far = round(0.003 * rate), round(0.06 * rate)
     sides = [np.abs(side - samples[first]) for side in (samples[max(0, first - far) : first][::-1], samples[last : last + far])]
-    steep = any(side[:near].max(initial=0.0) > STEEP * side.max(initial=0.0) for side in sides)
-    return steep and all(side.max(initial=0.0) > 10 ** (-40 / 20) for side in sides)
+    heights = [float(side.max(initial=0.0)) for side in sides]
+    torn = any(side[:near].max(initial=0.0) >= steep * height for side, height in zip(sides, heights, strict=True))
+    return torn and min(heights) > 10 ** (-40 / 20)
 
 
 def _spread(values: Float64Array, reach: int) -> Float64Array:

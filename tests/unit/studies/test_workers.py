@@ -42,6 +42,10 @@ def prepared(job: Job) -> tuple[dict[str, Any], Any]:
             os.kill(os.getpid(), signal.SIGSEGV)
         if what == "exit":
             os._exit(7)
+        if what == "meet":  # wait for another process to come here too
+            (item.audio.parent / f"{os.getpid()}.met").touch()
+            while len(list(item.audio.parent.glob("*.met"))) < 2:
+                time.sleep(0.01)
         if what == "slow":
             time.sleep(30)
         return {"text": what, "process": os.getpid(), "reference": item.reference}
@@ -49,33 +53,35 @@ def prepared(job: Job) -> tuple[dict[str, Any], Any]:
     return MODEL | {"process": os.getpid()} if how == "restless" else MODEL, examine
 
 
-def items(*names: str) -> list[Item]:
-    return [Item(name, Path(name), name + ".wav", "right", groups={"n": index}) for index, name in enumerate(names)]
+def items(*names: str, folder: Path = Path()) -> list[Item]:
+    return [Item(name, folder / name, name + ".wav", "right", groups={"n": index}) for index, name in enumerate(names)]
 
 
 def job(how: str = "") -> Job:
     return Job(None, 1, how, prepared)
 
 
-def done(names: list[str], processes: int = 2, how: str = "") -> tuple[dict[str, dict[str, Any]], list[Mapping[str, Any]]]:
+def done(
+    names: list[str], processes: int = 2, how: str = "", folder: Path = Path()
+) -> tuple[dict[str, dict[str, Any]], list[Mapping[str, Any]]]:
     """Run the clips; return their records by id, and what was said of models."""
     told: list[Mapping[str, Any]] = []
-    lines = [one for one in local(job(how), items(*names), processes, told.append) if one is not None]
+    lines = [one for one in local(job(how), items(*names, folder=folder), processes, told.append) if one is not None]
     assert all(one.text.endswith(b"\n") and one.text.count(b"\n") == 1 for one in lines)
     assert [json.loads(one.text)["id"] for one in lines] == [one.id for one in lines]
     assert len({one.id for one in lines}) == len(lines)
     return {one.id: json.loads(one.text) for one in lines}, told
 
 
-def test_every_clip_is_done_once_by_two_processes() -> None:
-    names = [f"ok-{number}" for number in range(30)]
-    records, told = done(names)
+def test_every_clip_is_done_once_by_two_processes(tmp_path: Path) -> None:
+    names = ["meet-1", "meet-2", *(f"ok-{number}" for number in range(30))]
+    records, told = done(names, folder=tmp_path)
     assert set(records) == set(names)
     assert told == [MODEL, MODEL]
     assert os.getpid() not in {one["process"] for one in records.values()}
     assert len({one["process"] for one in records.values()}) == 2
     assert records["ok-7"] == {
-        "id": "ok-7", "audio": "ok-7.wav", "offset": None, "groups": {"n": 7}, "reference": "right", "text": "ok",
+        "id": "ok-7", "audio": "ok-7.wav", "offset": None, "groups": {"n": 9}, "reference": "right", "text": "ok",
         "process": records["ok-7"]["process"], "problem": None,
     }  # fmt: skip
 
