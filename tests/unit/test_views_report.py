@@ -261,9 +261,8 @@ def test_both_languages_say_the_same_things() -> None:
 def test_every_text_is_used_and_every_text_that_is_used_exists() -> None:
     table = json.loads((ASSETS / "en.json").read_text(encoding="utf-8"))
     code = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("report.html", "report.js"))
-    used = set(re.findall(r"\bta?\((?:\"[a-z-]+\", )?\"([\w.]+)\"[,)]", code)) | set(
-        re.findall(r"[?:] \"((?:facts|cause|media)\.[\w.]+)\"", code)
-    )
+    used = set(re.findall(r"\bta?\((?:\"[a-z-]+\", )?\"([\w.]+)\"[,)]", code))
+    used |= set(re.findall(r"[?:] \"((?:facts|cause|media)\.[\w.]+)\"", code))
     assert len(used) > 60
     assert used - set(table) == {"aria-label"} & used
     families = set(re.findall(r"[\"`]([a-z]+(?:\.[a-z]+)*\.)(?:\$|\" ~)", code))
@@ -297,3 +296,11 @@ def test_what_is_wrong_is_said(tmp_path: Path) -> None:
 
 def _fails(record: Any) -> Media:
     raise RuntimeError("halfway")
+
+
+def test_every_cause_that_can_be_named_has_a_name_in_both_languages() -> None:
+    from voxray.studies.causes import CAUSES
+
+    for language in ("en", "zh"):
+        table = json.loads((ASSETS / f"{language}.json").read_text(encoding="utf-8"))
+        assert [name for name in CAUSES if f"cause.{name}" not in table] == []
