@@ -146,7 +146,7 @@ def clipped_spans(audio: Audio) -> list[Span]:
 def gaps(audio: Audio) -> list[Span]:
     """Return stretches inside speech where the sound stands still for 4 ms or more: lost packets, filled with a constant.
 
-    Speech must lie within 60 ms on both sides. In a sound that begins or ends with a constant, so that its pauses may well be digital
+    Speech must lie within 60 ms on both sides. In a sound that begins or ends with a constant, whose pauses may be digital
     silence, it must also reach a fifth of its height there within 3 ms on one side: beside a pause, sound fades away.
     """
     samples, rate = audio.samples.astype(np.float64), audio.sample_rate

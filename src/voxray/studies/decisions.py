@@ -69,8 +69,8 @@ class Decision:
         margin: logits over the best other token, blank included; of a tag over the best other label.
         margin_spoken: logits over the best other token that is no blank; as ``margin`` of a tag.
         rivals: the likeliest others there, best first.
-        blank: log posterior of the blank minus that of the likeliest other token near the emission, at its lowest, nats: above 0
-            the token was nearly missed. None of a tag.
+        blank: log posterior of the blank minus that of the likeliest token at the emission, nats; of a word that of the token
+            where the blank came nearest. Always below 0; near 0 the token was nearly left out. None of a tag.
         tsallis: confidence by Tsallis entropy, 0 to 1.
         calibrated: probability of being right that this confidence has shown on other speech; None where that is not known.
         layer: from which on the decision stands, counted from 0; ``layers`` where it does not stand even in the last.

@@ -350,7 +350,7 @@ def evidence(diagnosis: Diagnosis, method: str = "exact", **options: Any) -> lis
 # --- From texts to tokens ------------------------------------------------------------------------------------------------
 
 
-def _owners(trace: Trace) -> list[int]:
+def letter_owners(trace: Trace) -> list[int]:
     """Return the index of the token that each letter of the trace's text comes from; -1 for the space between pieces."""
     letters: list[int] = []
     for piece in trace.pieces:
@@ -367,7 +367,7 @@ def _letters(text: str) -> str:
 
 def _tokens_of(trace: Trace, comparison: Comparison) -> list[Span | None]:
     """Return the tokens [first, stop) of each edit; None for a deletion."""
-    owners = _owners(trace)
+    owners = letter_owners(trace)
     found: list[Span | None] = []
     for edit in comparison.edits:
         if edit.recognised_place is None:

@@ -39,6 +39,7 @@ TIMES = ("recognition", "evidence", "causes")
 NONE = "(none)"  # the group of clips that lack the field
 UNEXPLAINED = "unexplained"
 WORST = 50
+NEAR = 0.05  # seconds; a word that starts within counts as well placed
 
 Word = tuple[float, "float | None", bool]
 """Confidence of a word, its calibrated confidence, and whether the word is right."""
@@ -57,7 +58,7 @@ class Facts:
         causes: of each mistake; None for an unexplained one.
         tags: (kind, wanted, recognised).
         words: confidence, and whether right.
-        starts: words placed, share within 50 ms, median error in seconds; of the clip.
+        starts: errors of word starts, seconds.
         times: seconds spent, in the order of :data:`TIMES`.
         texts: reference and recognised text.
     """
@@ -70,7 +71,7 @@ class Facts:
     causes: tuple[str | None, ...]
     tags: tuple[tuple[str, str, str], ...]
     words: tuple[Word, ...]
-    starts: tuple[int, float, float] | None
+    starts: tuple[float, ...]
     times: tuple[float, ...]
     texts: tuple[str, str]
 
@@ -114,7 +115,7 @@ def facts_of(record: Mapping[str, Any], groups: Sequence[str] = ()) -> Facts:
             for one in record.get("words") or ()
             if one.get("right") is not None
         ),
-        starts=(placed["words"], placed["start_within_50ms"], placed["start_median"]) if placed.get("words") else None,
+        starts=tuple(placed.get("errors", ())),
         times=tuple(float(spent.get(name) or 0.0) for name in TIMES),
         texts=(record.get("reference") or "", record.get("text") or ""),
     )
@@ -178,7 +179,7 @@ def figures(facts: Sequence[Facts], *, seed: int = 0, causes: bool = True) -> di
         "tags": _tags([tag for one in facts for tag in one.tags]),
         "confidence": _trust([(raw, right) for raw, _, right in words]),
         "calibrated": _trust([(told, right) for _, told, right in words if told is not None]),
-        "alignment": _alignment([one.starts for one in facts if one.starts is not None]),
+        "alignment": _alignment([error for one in facts for error in one.starts]),
         "timing": _timing(facts),
     }
 
@@ -258,16 +259,14 @@ def _trust(words: Sequence[tuple[float, bool]]) -> dict[str, Any] | None:
     }
 
 
-def _alignment(starts: Sequence[tuple[int, float, float]]) -> dict[str, Any] | None:
-    """Return how well words are placed; the median is that of the clips' medians, each counted with its words."""
-    if not starts:
+def _alignment(errors: Sequence[float]) -> dict[str, Any] | None:
+    """Return how well words are placed, all clips' words together."""
+    if not errors:
         return None
-    words, near, medians = (np.array(one) for one in zip(*sorted(starts, key=lambda one: one[2]), strict=True))
-    middle = int(np.searchsorted(np.cumsum(words), words.sum() / 2))
     return {
-        "words": int(words.sum()),
-        "start_within_50ms": float((near * words).sum() / words.sum()),
-        "start_median": float(medians[middle]),
+        "words": len(errors),
+        "start_within_50ms": float((np.abs(errors) <= NEAR).mean()),
+        "start_median": float(np.median(errors)),
     }
 
 

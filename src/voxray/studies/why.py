@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voxray.alignment import is_spoken
-from voxray.edits import Comparison, compare
+from voxray.edits import Comparison, align, compare
 from voxray.explanation import live_trace
 from voxray.measures import confidence
 from voxray.studies.causes import Cause, Smallest, causes_of, smallest_edit
 from voxray.studies.decisions import calibration_of
-from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose, evidence, surroundings
-from voxray.texts import Normalisation, Unit
+from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose, evidence, letter_owners, surroundings
+from voxray.texts import Normalisation, Unit, units
 from voxray.trace import Trace
 from voxray.types import ModelError, OptionError, Relevance, Word, plain
 
@@ -39,7 +39,7 @@ class Inquiry:
     """What is asked of every clip.
 
     Attributes:
-        language: prompt where the clip names none.
+        language: prompt; of a corpus ``manifest`` takes what each clip's line says, or else ``auto``.
         textnorm: prompt of text normalisation.
         unit: what counts as one error; None for what the language asks for.
         normalisation: of both texts; None for what the language asks for.
@@ -374,20 +374,32 @@ def _spans(relevance: Relevance, mistake: Mistake) -> dict[str, Any]:
 
 
 def _word_starts(trace: Trace, words: Sequence[tuple[str, float, float]]) -> dict[str, Any]:
-    """Return how far the starts of the words recognised right lie from the true ones."""
-    from voxray.edits import align
+    """Return how far the starts of the words recognised right lie from the true ones.
 
-    edits = align([text for text, _, _ in words], [word.text for word in trace.words])
+    The true words are aligned with what was recognised by letters, since a word of the truth can be several of the trace; a word
+    counts where its first letter was recognised right, and there its token starts.
+    """
+    how = Normalisation()
+    whole: list[str] = []
+    starts: dict[int, float] = {}  # of the letters that a word begins with
+    for text, start, _ in words:
+        own = [unit.text for unit in units(text, "character", how)]
+        if own:
+            starts[len(whole)] = start
+        whole += own
+    heard = units(trace.text, "character", how)
+    owners = letter_owners(trace)
     errors = [
-        trace.words[edit.recognised_place].start - words[edit.reference_place][1]
-        for edit in edits
-        if edit.kind == "hit" and edit.recognised_place is not None and edit.reference_place is not None
+        trace.tokens[owners[heard[edit.recognised_place].start]].start - starts[edit.reference_place]
+        for edit in align(whole, [unit.text for unit in heard])
+        if edit.kind == "hit" and edit.recognised_place is not None and edit.reference_place in starts
     ]
     if not errors:
-        return {"start_median": None, "start_within_50ms": None, "words": 0}
+        return {"start_median": None, "start_within_50ms": None, "words": 0, "errors": []}
     sizes = np.abs(errors)
     return {
         "start_median": round(float(np.median(errors)), 4),
         "start_within_50ms": round(float((sizes <= NEAR).mean()), 4),
         "words": len(errors),
+        "errors": [round(error, 4) for error in errors],
     }

@@ -114,7 +114,7 @@ def line_of(item: Item, told: Mapping[str, Any], problem: str | None = None) -> 
 
 
 def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Lines:
-    """Examine clips on this machine.
+    """Examine clips on this machine: one at a time in this very process, or several in processes of their own.
 
     Args:
         job: what to do.
@@ -129,6 +129,9 @@ def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Line
         ModelError: when the model cannot be opened, or opening it ends the process.
         VoxrayError: what else stops a worker before its first clip.
     """
+    if processes == 1:
+        yield from _alone(job, items, check)
+        return
     waiting = deque(items)
     crew: list[_Hand] = []
     opened = False
@@ -156,6 +159,17 @@ def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Line
     finally:
         for hand in crew:
             hand.end()
+
+
+def _alone(job: Job, items: Sequence[Item], check: Check) -> Lines:
+    """Examine clips one after the other in this process."""
+    worker = Worker(job)
+    told = worker.open()
+    if isinstance(told, VoxrayError):
+        raise told
+    check(told)
+    for item in items:
+        yield worker.line(item)
 
 
 class _Hand:

@@ -132,14 +132,11 @@ def test_confidence_is_judged_by_the_words_that_are_right() -> None:
     assert summarise([record("a")])["overall"]["confidence"] is None
 
 
-def test_alignment_counts_every_clip_with_its_words() -> None:
-    placed = [(1, 1.0, 0.9), (6, 0.5, 0.02), (0, None, None), (3, 0.0, -0.4)]
-    records = [
-        record(str(index), alignment={"words": words, "start_within_50ms": near, "start_median": median})
-        for index, (words, near, median) in enumerate(placed)
-    ]
+def test_alignment_pools_the_words_of_every_clip() -> None:
+    placed = [[0.9], [0.02, -0.01, 0.04, 0.2, 0.3, 0.02], [], [-0.4, -0.3, -0.06]]
+    records = [record(str(index), alignment={"words": len(errors), "errors": errors}) for index, errors in enumerate(placed)]
     alignment = summarise([*records, record("none", alignment=None)])["overall"]["alignment"]
-    assert alignment == {"words": 10, "start_within_50ms": pytest.approx(0.4), "start_median": 0.02}
+    assert alignment == {"words": 10, "start_within_50ms": pytest.approx(0.4), "start_median": pytest.approx(0.02)}
 
 
 def test_timing_tells_seconds_for_each_second_of_sound() -> None:
@@ -177,7 +174,7 @@ def test_the_order_of_the_records_does_not_matter() -> None:
             words=[{"confidence": rng.random(), "right": rng.random() < 0.8} for _ in range(5)],
             mistakes=[{"cause": rng.choice(["noise", None])}],
             tags=[{"kind": "emotion", "label": rng.choice("XY"), "wanted": rng.choice("XY")}],
-            alignment={"words": 3, "start_within_50ms": rng.random(), "start_median": rng.random()},
+            alignment={"words": 3, "errors": [rng.random() for _ in range(3)]},
             seconds={"recognition": rng.random()},
         )
         for index in range(50)

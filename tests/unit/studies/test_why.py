@@ -89,7 +89,9 @@ def test_a_clip_of_a_corpus(bundled: Any, clips: Any) -> None:
     assert set(told) == FIELDS
     assert told["errors"]["rate"] == 0.0
     assert {tag["kind"]: (tag["wanted"], tag["label"]) for tag in told["tags"]}["emotion"] == ("SAD", "HAPPY")
-    assert told["alignment"] is None or told["alignment"]["words"] >= 0
+    assert told["alignment"]["words"] == len(known.words) == 4
+    starts = [trace_word.start for trace_word in bundled.trace(known.path).words][::2]  # each word is of two Hanzi
+    assert told["alignment"]["errors"] == pytest.approx([a - b for a, (_, b) in zip(starts, known.words, strict=True)], abs=1e-3)
 
 
 def test_a_clip_without_a_right_text(bundled: Any, clips: Any) -> None:
