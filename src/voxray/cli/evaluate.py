@@ -31,7 +31,13 @@ MOST_TOLD = 20  # lines about clips that could not be done
     help="Where the run is kept; an unfinished one there goes on.",
 )
 @click.option("-m", "--model", type=click.Path(), metavar="PATH", help="An .onnx file or its folder; default: the bundled model.")
-@click.option("-l", "--language", default="auto", show_default=True, help="Prompt of clips whose manifest line names none.")
+@click.option(
+    "-l",
+    "--language",
+    default="auto",
+    show_default=True,
+    help="Prompt of every clip; manifest: the language that its line names, or auto.",
+)
 @click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits.")
 @comparing
 @click.option(
@@ -70,7 +76,7 @@ MOST_TOLD = 20  # lines about clips that could not be done
     "--report",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Write the report there too; FOLDER/report.html is always written.",
+    help="Write the report there in place of FOLDER/report.html.",
 )
 @click.option("--report-language", type=click.Choice(["en", "zh"]), default="en", show_default=True)
 @click.option("--no-report", is_flag=True, help="Write no report.")
@@ -194,7 +200,7 @@ def _remarks(figures: Mapping[str, Any]) -> Iterator[str]:
         yield ", ".join(rates)
     if figures["causes"]:
         told = ", ".join(f"{name} {count}" for name, count in sorted(figures["causes"].items(), key=lambda one: -one[1]))
-        yield f"causes of {figures['mistakes']} mistakes: {told}"
+        yield f"causes of {figures['mistakes']} mistake{'s'[: figures['mistakes'] != 1]}: {told}"
     for kind, one in figures["tags"].items():
         yield f"{kind}: {one['right']} of {one['tags']} right ({share(one['accuracy'])})"
     for name in ("confidence", "calibrated"):
@@ -247,4 +253,5 @@ def print_comparison(told: Mapping[str, Any]) -> None:
     overall = told["overall"]
     if overall is not None:
         verdict = "worse" if told["is_worse"] else ("no significant change" if overall["p_value"] >= 0.05 else "better")
-        click.echo(f"verdict: {verdict}")
+        part = f" on the {overall['clips']} clips that both runs compare" if told["missing"] or told["extra"] else ""
+        click.echo(f"verdict: {verdict}{part}")

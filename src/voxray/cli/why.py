@@ -130,7 +130,7 @@ def print_why(record: Mapping[str, Any], paths: Sequence[Path]) -> None:
     from rich.text import Text
 
     errors = record["errors"]
-    rate = "-" if errors["rate"] is None else f"{errors['rate']:.1%}"
+    rate = "nothing was to be said; -" if errors["rate"] is None else f"{errors['rate']:.1%}"
     kinds = {name: errors[name] for name in ("substitutions", "deletions", "insertions") if errors[name]}
     counts = ", ".join(f"{count} {name.removesuffix('s') if count == 1 else name}" for name, count in kinds.items())
     unit = {"character": "characters", "word": "words", "mixed": "characters and words"}[errors["unit"]]
@@ -165,13 +165,13 @@ def _mistake_told(index: int, mistake: Mapping[str, Any]) -> list[Any]:
     """Return the lines about one mistake."""
     from rich.text import Text
 
-    wrong, right = (mistake[side] or "(nothing)" for side in ("recognised", "reference"))
-    lines = [Text(f"{index + 1}. '{wrong}' rather than '{right}'", "bold")]
+    wrong, right = (f"'{mistake[side]}'" if mistake[side] else "nothing" for side in ("recognised", "reference"))
+    lines = [Text(f"{index + 1}. {wrong} rather than {right}", "bold")]
     at = f"at {seconds_at(mistake['start'])}-{seconds_at(mistake['end'])} s"
     odds = mistake["log_odds"]
     held = "the right words cannot be spelled by this model" if odds is None else f"the model prefers it by {odds:+.1f} nats"
-    rank = "" if mistake["rank"] is None else f", the right token is number {mistake['rank'] + 1} there"
-    lines.append(Text(f"   {at}; {held}{rank}; local SNR {mistake['snr']:.0f} dB"))
+    rank = "" if not mistake["rank"] else f", {mistake['rank']} tokens are likelier than the right one"
+    lines.append(Text(f"   {at}; {held}{rank}; SNR over it {mistake['snr']:.0f} dB"))
     if mistake["evidence"]:
         spans = sorted(mistake["evidence"]["spans"], key=lambda one: -abs(one["score"]))[:3]
         told = ", ".join(f"{one['start']:.2f}-{one['end']:.2f} s ({one['score']:+.1f})" for one in spans)
@@ -183,7 +183,9 @@ def _mistake_told(index: int, mistake: Mapping[str, Any]) -> list[Any]:
         lines.append(Text(f"      {proof(one)}"))
     if not named:
         looked = ", ".join(one["cause"] for one in tested)
-        lines.append(Text("   cause: unexplained" + (f"; tested without success: {looked}" if looked else "")))
+        late = any(one["evidence"].endswith("the time was up") for one in mistake["causes"])
+        told = "not tested" if not mistake["causes"] else "unexplained, the time was up" if late else "unexplained"
+        lines.append(Text(f"   cause: {told}" + (f"; tested without success: {looked}" if looked else "")))
     smallest = mistake["smallest_edit"]
     if smallest:
         lines.append(Text(f"   smallest change that mends it: {smallest['edit']} ({smallest['stable']})"))
@@ -192,7 +194,9 @@ def _mistake_told(index: int, mistake: Mapping[str, Any]) -> list[Any]:
 
 def proof(cause: Mapping[str, Any]) -> str:
     """Return in words what the experiment on a cause showed."""
-    return f"{cause['intervention']}: {_effect(cause, 'after')}; the same elsewhere: {_effect(cause, 'placebo')}"
+    if cause["stays"]:
+        return f"{cause['intervention']}: the words stay; {cause['control']}: they go"
+    return f"{cause['intervention']}: {_effect(cause, 'after')}; {cause['control']}: {_effect(cause, 'placebo')}"
 
 
 def _effect(cause: Mapping[str, Any], which: str) -> str:

@@ -58,6 +58,7 @@ FAST = {"en": 2.8, "zh": 4.3, "yue": 5.8, "ja": 6.5, "ko": 6.3}  # units of the 
 HASTE = 1.6  # times as many: so fast that nobody may blame the reference
 FASTEST = {"character": 6.0, "word": 3.0, "mixed": 4.5}  # of other languages
 UNHEARD = 0.9  # probability of the language below which another is tried
+UNHEARABLE = "noise that nobody hears"
 FAINT = 70.0  # dB under the speech: a change of the sound that nobody hears
 FIRM = 12.0  # nats that recognised words must be ahead to speak against the reference
 SHORTEST_PLACEBO = 0.1  # s; shorter spans hold no placebo
@@ -80,6 +81,7 @@ class Cause:
         flips: whether the intervention brought the right words back.
         placebo_flips: whether the placebo did.
         named: whether this is the cause; at most one of a mistake.
+        stays: whether it is told by what does not change: the mistake stays under the intervention and goes with the placebo.
         passed: whether the intervention worked and the placebo did not; another cause may have been named all the same.
     """
 
@@ -91,10 +93,12 @@ class Cause:
     before: float | None = None
     after: float | None = None
     placebo: float | None = None
+    control: str = ""
     flips: bool = False
     placebo_flips: bool = False
     named: bool = False
     passed: bool = False
+    stays: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
@@ -104,11 +108,12 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One intervention with its placebo: what is done, and the two questions to the model."""
+    """One intervention with its placebo: what is done, the two questions to the model, and what the placebo is."""
 
     intervention: str
     ask: Callable[[], Standing]
     placebo: Callable[[], Standing]
+    control: str = "the same elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +169,7 @@ def judged(name: str, base: Standing, suspicion: Suspicion, enough: Callable[[],
             best_key = key
             best = replace(
                 best, tested=True, intervention=trial.intervention, after=_number(after.log_odds), flips=after.right,
-                placebo=_number(placebo.log_odds), placebo_flips=placebo.right, passed=passed,
+                placebo=_number(placebo.log_odds), placebo_flips=placebo.right, passed=passed, control=trial.control,
             )  # fmt: skip
         if after.right and passed:
             break
@@ -266,6 +271,7 @@ def clipping(scene: Scene) -> Suspicion:
             f"clipped peaks drawn anew over {_said(inside)}",
             lambda: scene.ask(_patched(scene.audio, mended, *inside)),
             lambda: scene.ask(_patched(mended, scene.audio, *inside)),
+            "all the others drawn anew",
         ),
     ), grave=True)  # fmt: skip
 
@@ -364,6 +370,7 @@ def _extensions(scene: Scene, side: int, beyond: Beyond | None) -> Iterator[Tria
             f"{QUIET_PAD:g} s of the clip's own quiet at its {SIDES[side]}",
             lambda: scene.ask(sounds.padded(scene.audio, *pads[side])),
             lambda: scene.ask(sounds.padded(scene.audio, *pads[1 - side])),
+            "the same at the other edge",
         )
         return
     for seconds in EXTENSIONS:
@@ -371,6 +378,7 @@ def _extensions(scene: Scene, side: int, beyond: Beyond | None) -> Iterator[Tria
             f"{seconds:g} s of the recording beyond the clip's {SIDES[side]}",
             lambda seconds=seconds: _extended(scene, beyond, side, seconds),  # type: ignore[misc]
             lambda seconds=seconds: _extended(scene, beyond, 1 - side, seconds),  # type: ignore[misc]
+            "the same at the other edge",
         )
 
 
@@ -415,6 +423,7 @@ def _slower(scene: Scene, factor: float) -> tuple[Trial, Trial]:
             f"the clip {factor:g} times as long, at its own pitch",
             lambda: scene.ask(sounds.stretched(scene.audio, factor)),
             lambda: scene.ask(sounds.stretched(scene.audio, 1 / factor)),
+            "as much faster",
         ),
     )
 
@@ -442,6 +451,7 @@ def _prompted(scene: Scene, tag: str) -> Trial:
         f"language prompt {tag} in place of {scene.language}",
         lambda: scene.ask(language=tag),
         lambda: scene.ask(textnorm=not scene.textnorm),
+        "the other prompt changed",
     )
 
 
@@ -474,6 +484,7 @@ def text_normalisation(scene: Scene) -> Suspicion:
                 f"prompt {'without' if scene.textnorm else 'with'} text normalisation",
                 lambda: scene.ask(textnorm=not scene.textnorm),
                 lambda: scene.ask(sounds.with_noise(scene.audio, FAINT, 0)),
+                UNHEARABLE,
             )
         )
     if equal:
@@ -532,6 +543,7 @@ def _judgement(scene: Scene, told: str, equal: Callable[[str, str], bool]) -> Tr
         told,
         lambda: Standing(math.nan, right=True, text=scene.mistake.reference),
         lambda: Standing(math.nan, right=any(equal(scene.mistake.recognised, one) for one in others), text=scene.base.text),
+        "another word of the reference",
     )
 
 
@@ -548,6 +560,7 @@ def quantisation(scene: Scene) -> Suspicion:
             f"the fp32 model {sibling.info.name}",
             lambda: scene.ask(model=sibling),
             lambda: scene.ask(sounds.with_noise(scene.audio, FAINT, 0)),
+            UNHEARABLE,
         ),
     ))  # fmt: skip
 
@@ -592,8 +605,8 @@ def insertion(scene: Scene) -> Cause:
     passed = not works(scene.base, after) and listens
     return Cause(
         name, suspected=True, evidence=f"its sound has {height:.0f} dB re the speech", tested=True, passed=passed,
-        intervention=f"silencing {_said(span)}, against {_said(other)}", before=_number(scene.base.log_odds),
-        after=_number(after.log_odds), placebo=_number(placebo.log_odds), flips=after.right, placebo_flips=placebo.right,
+        stays=True, intervention=f"silencing {_said(span)}", control=f"silencing {_said(other)}",
+        before=_number(scene.base.log_odds), after=_number(after.log_odds), placebo=_number(placebo.log_odds), flips=after.right, placebo_flips=placebo.right,
     )  # fmt: skip
 
 
@@ -611,27 +624,20 @@ def reference_error(scene: Scene, doubts: Sequence[str], seed: int = 0) -> Cause
     name, odds = "reference error", scene.base.log_odds
     ahead = f"recognised words {odds:.1f} nats ahead"
     evidence = ahead if math.isfinite(odds) else "the right words cannot be spelled by this model"
-    if doubts or not scene.mistake.recognised or (math.isfinite(odds) and odds < FIRM):
+    if doubts or not scene.mistake.recognised or not odds >= FIRM:
         why = f"; the sound is in doubt: {', '.join(doubts)}" if doubts else ""
         return Cause(name, suspected=False, evidence=evidence + why, before=_number(odds))
     kept = [scene.ask(edit(scene.audio, seed + number)) for number, edit in enumerate(MILD_EDITS)]
-    firm = all(not one.right and _keeps(scene, one) for one in kept)
+    firm = all(not one.right and one.log_odds > LEAST_SHARE * odds for one in kept)
     silent = scene.ask(sounds.muted(scene.audio, *_around(scene)))
     heard = silent.text != scene.base.text
     least = min(kept, key=lambda one: _finite(one.log_odds))
     return Cause(
         name, suspected=True, evidence=evidence, tested=True, passed=firm and heard,
-        intervention=f"{len(kept)} mild edits, against silencing {_said(_around(scene))}",
+        stays=True, intervention=f"{len(kept)} mild edits of the sound", control=f"silencing {_said(_around(scene))}",
         before=_number(odds), after=_number(least.log_odds), placebo=_number(silent.log_odds),
         flips=any(one.right for one in kept), placebo_flips=silent.right,
     )  # fmt: skip
-
-
-def _keeps(scene: Scene, standing: Standing) -> bool:
-    """Tell whether the recognised words stay: their log-odds above half of what they were or, where there are none, the text."""
-    if math.isfinite(scene.base.log_odds):
-        return standing.log_odds > LEAST_SHARE * scene.base.log_odds
-    return scene.mistake.recognised in standing.text
 
 
 Edit = Callable[[Audio, int], Audio]

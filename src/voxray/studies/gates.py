@@ -96,7 +96,7 @@ class Gate:
             for key in FIGURES[self.name]:
                 found = found.get(key) if isinstance(found, Mapping) else None
             if found is None:
-                lines.append(f"{self.text}: this run has no {self.name}{where}, so it cannot pass")
+                lines.append(f"{self.text}: this run has no {self.name}{where}, so it cannot pass{_instead(self.name)}")
             elif COMPARISONS[self.compare](found, self.limit):
                 lines.append(f"{self.text}: {self.name}{where} is {found:.4g}")
         return lines
@@ -112,6 +112,10 @@ class Gate:
         values = summary["groups"][self.field]
         for value in values if self.value == ANY else [self.value]:
             yield f" where {self.field} is {value}", values.get(value, {})
+
+
+def _instead(name: str) -> str:
+    return "; error_rate counts every clip in the unit of its language" if name in ("cer", "wer", "mer") else ""
 
 
 def check(summary: Mapping[str, Any], gates: Sequence[Gate]) -> list[str]:

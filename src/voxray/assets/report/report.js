@@ -581,6 +581,7 @@
     const other = known(one.before) && known(one.placebo) ? one.before - one.placebo : null;
     const values = { gain: signed(gain), placebo: signed(other) };
     if (one.named) {
+      if (one.stays) return t("cause.stays");
       if (one.flips) return t("cause.flip");
       return gain !== null && other !== null ? t("cause.gain", values) : t("cause.named.plain");
     }
@@ -598,7 +599,7 @@
       h("p", {}, one.named ? chip(one.cause) : h("b", {}, causeName(one.cause))),
       h("p", {}, verdict(one)),
       one.evidence ? h("p", {}, h("small", {}, `${t("cause.suspected.by")}: `, h("span", { lang: "en" }, one.evidence))) : null,
-      one.tested && one.intervention ? h("p", {}, h("small", {}, `${t("cause.tested.by")}: `, h("span", { lang: "en" }, one.intervention), `. ${told}`)) : null);
+      one.tested && one.intervention ? h("p", {}, h("small", {}, `${t("cause.tested.by")}: `, h("span", { lang: "en" }, one.intervention), one.control ? `. ${t("cause.control")}: ` : "", one.control ? h("span", { lang: "en" }, one.control) : "", `. ${told}`)) : null);
   }
 
   // --- The page ----------------------------------------------------------------------------------------------------------
