@@ -606,7 +606,8 @@ def insertion(scene: Scene) -> Cause:
     return Cause(
         name, suspected=True, evidence=f"its sound has {height:.0f} dB re the speech", tested=True, passed=passed,
         stays=True, intervention=f"silencing {_said(span)}", control=f"silencing {_said(other)}",
-        before=_number(scene.base.log_odds), after=_number(after.log_odds), placebo=_number(placebo.log_odds), flips=after.right, placebo_flips=placebo.right,
+        before=_number(scene.base.log_odds), after=_number(after.log_odds), placebo=_number(placebo.log_odds),
+        flips=after.right, placebo_flips=placebo.right,
     )  # fmt: skip
 
 

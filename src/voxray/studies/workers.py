@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import multiprocessing
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from voxray.manifest import Item
@@ -114,7 +116,7 @@ def line_of(item: Item, told: Mapping[str, Any], problem: str | None = None) -> 
 
 
 def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Lines:
-    """Examine clips on this machine: one at a time in this very process, or several in processes of their own.
+    """Examine clips on this machine.
 
     Args:
         job: what to do.
@@ -129,9 +131,6 @@ def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Line
         ModelError: when the model cannot be opened, or opening it ends the process.
         VoxrayError: what else stops a worker before its first clip.
     """
-    if processes == 1:
-        yield from _alone(job, items, check)
-        return
     waiting = deque(items)
     crew: list[_Hand] = []
     opened = False
@@ -159,17 +158,6 @@ def local(job: Job, items: Sequence[Item], processes: int, check: Check) -> Line
     finally:
         for hand in crew:
             hand.end()
-
-
-def _alone(job: Job, items: Sequence[Item], check: Check) -> Lines:
-    """Examine clips one after the other in this process."""
-    worker = Worker(job)
-    told = worker.open()
-    if isinstance(told, VoxrayError):
-        raise told
-    check(told)
-    for item in items:
-        yield worker.line(item)
 
 
 class _Hand:
@@ -208,10 +196,7 @@ class _Hand:
         how = _ending(self.process.exitcode)
         self.end()
         if not self._opened:
-            raise ModelError(
-                f"a worker process {how} before it had opened the model; use fewer processes if memory is short, and in a "
-                "script of your own start the work under: if __name__ == '__main__'"
-            )
+            raise ModelError(f"a worker process {how} before it had opened the model; use fewer processes if memory is short")
         if self.item is None:
             return None
         return line_of(self.item, {}, f"the process that examined it {how}; the other clips went on")
@@ -238,7 +223,7 @@ def _hired(job: Job) -> _Hand:
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, job), daemon=True)
     resource_tracker.ensure_running()  # its own start would undo the blocking
-    with _interrupts_kept_off():
+    with _interrupts_kept_off(), _script_kept_out():
         process.start()
     there.close()
     return _Hand(process, here)
@@ -255,6 +240,21 @@ def _interrupts_kept_off() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _script_kept_out() -> Iterator[None]:
+    """Keep processes started meanwhile from running the user's script again.
+
+    A spawned process imports the script that started it, which would start the work anew unless all of it stood under
+    ``if __name__ == "__main__"``, and fails where the script came from standard input. Workers need nothing of it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 def _serve(link: Connection, job: Job) -> None:

@@ -21,7 +21,7 @@ def run() -> dict[str, Any]:
             "tags": [{"kind": "language", "label": "zh", "wanted": language}],
             "words": [{"confidence": 0.25 * place, "calibrated": None, "right": place > errors} for place in (1, 2, 3, 4)],
             "errors": {"unit": unit, "hits": 4 - errors, "substitutions": errors, "deletions": 0, "insertions": 0, "length": 4},
-            "alignment": {"words": 4, "start_within_50ms": 0.75, "start_median": -0.01},
+            "alignment": {"words": 4, "errors": [-0.01, 0.02, -0.03, 0.2]},
         }
         for name, language, errors, unit in clips
     ]  # fmt: skip
@@ -61,9 +61,9 @@ def test_gates_compare(text: str, told: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("mer > 0.1", "mer > 0.1: this run has no mer, so it cannot pass"),
-        ("wer[language=zh] > 0.1", "wer[language=zh] > 0.1: this run has no wer where language is zh, so it cannot pass"),
-        ("cer[language=fr] > 0.1", "cer[language=fr] > 0.1: this run has no cer where language is fr, so it cannot pass"),
+        ("mer > 0.1", "mer > 0.1: this run has no mer, so it cannot pass; error_rate counts every clip in the unit of its language"),
+        ("wer[language=zh] > 0.1", "wer[language=zh] > 0.1: this run has no wer where language is zh, so it cannot pass; error_rate counts every clip in the unit of its language"),
+        ("cer[language=fr] > 0.1", "cer[language=fr] > 0.1: this run has no cer where language is fr, so it cannot pass; error_rate counts every clip in the unit of its language"),
         ("emotion_accuracy < 0.1", "emotion_accuracy < 0.1: this run has no emotion_accuracy, so it cannot pass"),
     ],
 )
