@@ -21,7 +21,7 @@ def run() -> dict[str, Any]:
             "tags": [{"kind": "language", "label": "zh", "wanted": language}],
             "words": [{"confidence": 0.25 * place, "calibrated": None, "right": place > errors} for place in (1, 2, 3, 4)],
             "errors": {"unit": unit, "hits": 4 - errors, "substitutions": errors, "deletions": 0, "insertions": 0, "length": 4},
-            "alignment": {"words": 4, "errors": [-0.01, 0.02, -0.03, 0.2]},
+            "alignment": {"words": 4, "errors": [-0.01, -0.01, -0.03, 0.2]},
         }
         for name, language, errors, unit in clips
     ]  # fmt: skip
