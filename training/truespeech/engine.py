@@ -116,7 +116,6 @@ class Engine:
         self._callback = _Callback(self._collect)  # the library keeps a bare pointer to it
         self._library.espeak_SetSynthCallback(self._callback)
         self._variants = Path(data, "voices", "!v")
-        self._voice: str | None = None
 
     def say(self, text: str, voice: str, manner: Manner, seed: int = 0) -> Utterance:
         """Say a text.
@@ -155,14 +154,11 @@ class Engine:
         return " ".join(said)
 
     def _choose(self, voice: str) -> None:
-        if voice == self._voice:
-            return
-        self._voice = None  # a failure may leave the engine with half of the new voice
+        # Set each time: others in this process may have used the library, and chosen a voice of their own.
         _, plus, variant = voice.partition("+")
         # The engine itself says nothing when it lacks a variant: it speaks with the language's plain voice.
         if (plus and not (self._variants / variant).is_file()) or self._library.espeak_SetVoiceByName(voice.encode()):
             raise EngineError(f"eSpeak NG has no voice {voice!r}")
-        self._voice = voice
 
     def _collect(self, samples: Any, count: int, events: Any) -> int:
         if samples and count > 0:

@@ -45,6 +45,7 @@ LEAST_OVER = 0.25  # of what the mistake was ahead, to be gained over the placeb
 LEAST_SHARE = 0.5  # of what the mistake was ahead
 NOISY = 11.0  # dB of local SNR of the noisiest stretch: one in ten clean places has less, nineteen in twenty planted bursts
 GRAVE = 4.0  # dB: one in fifty clean places has less, three in four planted bursts
+MURKY = 15.0  # dB of the whole clip, below which nobody may blame the reference either
 NEAR_EDGE = 0.35  # s; a mistake nearer to the clip's edge can come from the cut
 CUT = -25.0  # dB of the edge re the loud frames; a clip that ends in a pause has less
 OVERLAP = 0.05  # s by which the words beside a mistake may reach into its span
@@ -230,12 +231,13 @@ def noise(scene: Scene) -> Suspicion:
     spans = {span: sounds.local_snr(scene.audio, *span) for span in found if span is not None}
     pieces = np.arange(0.0, scene.audio.duration, 0.3).tolist()
     clip = float(np.median([sounds.local_snr(scene.audio, start, start + 0.3) for start in pieces]))
+    murky = clip < MURKY
     if not spans:
-        return Suspicion(f"no loud noise, clip {clip:.0f} dB")
+        return Suspicion(f"no loud noise, clip {clip:.0f} dB", grave=murky)
     worst = min(spans, key=spans.__getitem__)
     evidence = f"local SNR {spans[worst]:.0f} dB over {_said(worst)}, clip {clip:.0f} dB"
     trials = [_gate(scene, span, strength) for span, snr in spans.items() if snr < NOISY for strength in GATES]
-    return Suspicion(evidence, tuple(trials), grave=spans[worst] < GRAVE)
+    return Suspicion(evidence, tuple(trials), grave=murky or spans[worst] < GRAVE)
 
 
 def _scope(scene: Scene) -> Span:
