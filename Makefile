@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures methods-page bench train test-training model-card clean
+.PHONY: demo test check format pictures methods-page bench causes confidence train test-training model-card clean
 
 RUN ?= run
 
@@ -29,6 +29,8 @@ pictures: $(VENV)/.run
 	$(BIN)/voxray attention src/voxray/assets/clips/en_noise_burst.wav --kind posteriors --dpi 120 --out docs/images
 	$(BIN)/voxray explain src/voxray/assets/clips/en_noise_burst.wav --target word:2 --dpi 120 --out docs/images
 	$(BIN)/voxray explain src/voxray/assets/clips/zh_happy_speech.wav --target emotion --kind labels --dpi 120 --out docs/images
+	$(BIN)/voxray languages src/voxray/assets/clips/*.wav --dpi 100 --out docs/images
+	rm docs/images/languages.csv docs/images/languages-forced.png
 
 # The part of the documentation that the methods say themselves.
 methods-page: $(VENV)/.run
@@ -39,6 +41,15 @@ bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet -e '.[bench]'
 	PYTHONPATH=training $(BIN)/python benchmarks/run.py
 	PYTHONPATH=training $(BIN)/python benchmarks/explain.py
+	PYTHONPATH=training $(BIN)/python benchmarks/evaluate.py
+
+# Mistakes with planted causes: how often is the right cause named? Writes docs/causes.md and docs/causes.csv.
+causes: $(VENV)/.dev
+	PYTHONPATH=training $(BIN)/python benchmarks/causes.py
+
+# What confidences mean: fits the bundled model's calibration and writes docs/confidence.md.
+confidence: $(VENV)/.dev
+	PYTHONPATH=training $(BIN)/python benchmarks/confidence.py --write
 
 # The bundled model, from nothing; see training/README.md. What it writes is not put into src/voxray/assets by itself.
 train: $(VENV)/.train
