@@ -74,15 +74,19 @@ def rows_of(judged: Table, fitted: dict[str, Any]) -> list[str]:
 def reliability_rows(values: np.ndarray, right: np.ndarray) -> list[str]:
     """Return the reliability table of calibrated confidences."""
     lines = ["| calibrated confidence | words | mean of it | share right |", "|---|---|---|---|"]
-    for one in calibration.reliability(values, right, bins=10):
-        if one.words:
-            lines.append(f"| {one.low:.1f} to {one.high:.1f} | {one.words} | {one.confidence:.3f} | {one.right:.3f} |")
-    return lines
+    bins = (one for one in calibration.reliability(values, right, bins=10) if one.words)
+    told = (f"| {one.low:.1f} to {one.high:.1f} | {one.words} | {one.confidence:.3f} | {one.right:.3f} |" for one in bins)
+    return [*lines, *told]
 
 
 def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
     """Return the documentation page."""
     calibrated = fitted["tsallis"].apply(judged["tsallis"])
+    fitted_on = (
+        f"Fitted on {len(fit['right'])} words ({fit['right'].mean():.1%} right), judged on {len(judged['right'])} others "
+        f"({judged['right'].mean():.1%} right):\nsynthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,\n"
+        f"half of the clips in voices that the model never heard. Model {model.info.sha256[:12]}, seeds {FIT} and {JUDGE}."
+    )
     return "\n".join(
         [
             "# How sure is sure?",
@@ -93,14 +97,12 @@ def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
             "row (alpha 1/3, the 50 likeliest tokens). Neither is a probability of being right. `calibration.json` beside a model",
             "turns the second into one; Voxray writes it as `calibrated`. It holds for speech like that it was fitted on.",
             "",
-            f"Fitted on {len(fit['right'])} words ({fit['right'].mean():.1%} right), judged on {len(judged['right'])} others "
-            f"({judged['right'].mean():.1%} right): synthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,",
-            f"half of the clips in voices that the model never heard. Model {model.info.sha256[:12]}, seeds {FIT} and {JUDGE}.",
+            fitted_on,
             "",
             *rows_of(judged, fitted),
             "",
-            "ECE: expected calibration error over 10 bins, 0 is best. NCE: normalised cross entropy, 1 is best, 0 says no more than the",
-            "average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error, 0 is best.",
+            "ECE: expected calibration error over 10 bins, 0 is best. NCE: normalised cross entropy, 1 is best, 0 says no more than",
+            "the average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error, 0 is best.",
             "",
             *reliability_rows(calibrated, judged["right"]),
             "",

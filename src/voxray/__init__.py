@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxray import methods, plot
     from voxray.alignment import Stretch, stretches
-    from voxray.api import draw_attention, load_audio, load_model, load_trace, probe_audio
+    from voxray.api import draw_attention, find_model, known_models, load_audio, load_model, load_trace, probe_audio
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
     from voxray.edits import Comparison, Edit, compare
@@ -67,7 +67,7 @@ _HOMES = {
     "methods": "voxray.methods",
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
-    "draw_attention": "voxray.api", "probe_audio": "voxray.api",
+    "draw_attention": "voxray.api", "probe_audio": "voxray.api", "find_model": "voxray.api", "known_models": "voxray.api",
     "explain": "voxray.explanation", "layer_lens": "voxray.explanation", "Lens": "voxray.lens",
     "Stretch": "voxray.alignment", "stretches": "voxray.alignment",
     "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
@@ -135,6 +135,8 @@ __all__ = [
     "evaluate",
     "evidence_sound",
     "explain",
+    "find_model",
+    "known_models",
     "layer_lens",
     "load_audio",
     "load_model",

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from voxray.audio import load_audio, probe_audio
 from voxray.trace import Trace
 from voxray.tracefile import read_trace
-from voxray.types import TraceError
+from voxray.types import Progress, TraceError
 
 if TYPE_CHECKING:
-    from voxray.models import Recogniser
+    from voxray.models import ListedModel, Recogniser
 
-__all__ = ["draw_attention", "load_audio", "load_model", "load_trace", "probe_audio"]
+__all__ = ["draw_attention", "find_model", "known_models", "load_audio", "load_model", "load_trace", "probe_audio"]
 
 
 def load_model(
@@ -24,26 +24,51 @@ def load_model(
     *,
     threads: int | None = None,
     providers: Sequence[str] = ("CPUExecutionProvider",),
+    progress: Progress | None = None,
 ) -> Recogniser:
     """Open a recogniser and let it prove that its attention can be read.
 
     Args:
-        source: an ``.onnx`` file or a folder that holds one; None for the bundled model.
+        source: an ``.onnx`` file or a folder that holds one, an id on a hub (``hf:owner/name``, ``ms:owner/name``), or a name that
+            ``known_models`` lists; None for the bundled model. An id may end in ``@revision`` and ``:int8``, ``:fp32``, ...
         threads: for one operator; None takes every core that this process may use.
         providers: execution providers of ONNX Runtime, best first.
+        progress: called with the bytes that were fetched and all that are missing, where an id is not on this machine.
 
     Returns:
         The model: ``transcribe``, ``transcribe_batch``, ``trace``, ``anatomy``, ``proof``, ``info``, ``languages``.
 
     Raises:
-        ModelError: when there is no model, or none of a known kind.
+        ModelError: when there is no model, it cannot be fetched, or it is none of a known kind.
         AnatomyError: when its attention cannot be read or does not add up.
         OptionError: when threads or providers make no sense.
     """
     from voxray.graph.session import RunOptions
-    from voxray.models import BUNDLED, open_model
+    from voxray.models import BUNDLED, located, open_files
 
-    return open_model(BUNDLED if source is None else Path(source), RunOptions(threads, tuple(providers)))
+    return open_files(located(BUNDLED if source is None else source, progress), RunOptions(threads, tuple(providers)))
+
+
+def find_model(source: str | os.PathLike[str], *, progress: Progress | None = None) -> tuple[Path, ...]:
+    """Return the model files that a path, an id on a hub or a known name stands for, fetched if they are nowhere on this machine.
+
+    Args:
+        source: as for ``load_model``.
+        progress: called with the bytes that were fetched and all that are missing.
+
+    Raises:
+        ModelError: when there is no such model, or it cannot be fetched.
+    """
+    from voxray.models import located
+
+    return tuple(located(source, progress))
+
+
+def known_models() -> tuple[ListedModel, ...]:
+    """Return the models that have a short name and those that were fetched, each with where this machine has it."""
+    from voxray.models import listed_models
+
+    return tuple(listed_models())
 
 
 def load_trace(path: str | os.PathLike[str], model: Recogniser | None = None) -> Trace:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from voxray.types import FloatArray, OptionError
 
@@ -89,19 +90,27 @@ def attention_map(trace: Trace, view: AttentionView | None = None) -> xr.DataArr
         merged = combine_heads(weights.values, view.aggregate)
     else:
         merged = weights.values[:, 0]
-    hop = trace.features[0].hop if trace.features else 1.0
+    hop = _hop(trace, weights["time"].values)
     reach = int(min(view.smooth / hop + 0.5, merged.shape[-1] * 2)) // 2
     done = replace(view, smooth=(2 * reach + 1) * hop if reach else 0.0)  # what the picture says is what was done
     scores = normalise(smooth(merged.mean(axis=0), 2 * reach), view.normalise)
+    rows = weights.attrs["rows"].removesuffix(" of each token")
     unit = "attention weight" if view.normalise in ("none", "row_sum") else "attention, scaled to 0..1"
     together = together.copy(data=scores)
     together.attrs |= {
         "title": f"Attention of {trace.audio.name}",
-        "provenance": f"{done} · {weights.attrs['model']} · rows: CTC occupancy · a view, not an explanation",
+        "provenance": f"{done} · {weights.attrs['model']} · rows: {rows} · a view, not an explanation",
         "unit": unit,
     }
     together.coords["prompt_mass"] = ("token", weights["prompt_mass"].values.mean(axis=(0, 1)))
     return together
+
+
+def _hop(trace: Trace, times: npt.NDArray[np.float64]) -> float:
+    """Return the seconds between columns."""
+    if trace.decoder is not None and len(times) > 1:  # a decoder's frames may be wider than those of the features
+        return float(times[1] - times[0])
+    return trace.features[0].hop if trace.features else 1.0
 
 
 def combine_heads(weights: FloatArray, aggregate: Aggregate) -> FloatArray:

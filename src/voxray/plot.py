@@ -123,9 +123,10 @@ def heads(trace: Trace, *, layers: list[int] | None = None, path: Target = None,
 
     _, style = _split(None, options)
     weights = _one_piece(trace).token_attention(layers)
+    rows = weights.attrs["rows"].removesuffix(" of each token")
     weights.attrs |= {
         "title": f"Attention of every layer and head · {trace.audio.name}",
-        "provenance": f"{weights.attrs['model']} · rows: CTC occupancy · a view, not an explanation",
+        "provenance": f"{weights.attrs['model']} · rows: {rows} · a view, not an explanation",
     }
     return _finish(draw_heads(weights, style), path, style)
 
@@ -147,6 +148,10 @@ def posteriors(trace: Trace, *, path: Target = None, **options: Any) -> Figure |
 
     _, style = _split(None, options)
     trace = _one_piece(trace)
+    if trace.decoder is not None:
+        raise OptionError(
+            f"posteriors are drawn frame by frame, but {trace.model.name} gives one row a token; draw attention or heads"
+        )
     emitted = {token.id: token.text for token in trace.tokens} | {trace.blank: "blank"}
     rows = trace.log_probs[trace.pieces[0].prompts :]
     probabilities = xr.DataArray(

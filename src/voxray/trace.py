@@ -1,7 +1,8 @@
 """A trace: all that one recognition left behind, with lazy access to the model's inner tensors.
 
 Attention is a view of what the model did, not an explanation of it. Rows and columns are the model's own: four prompt rows
-(language, emotion, event, text normalisation) and then one row for each 60 ms of sound.
+(language, emotion, event, text normalisation) and then one row for each 60 ms of sound. Of a model with a decoder the output has
+one row a token instead, the encoder's rows are the frames of sound, and its decoder's cross-attention leads from one to the other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from voxray.richtext import rich_text
 from voxray.types import (
     TAG_KINDS,
     Audio,
+    DecoderEvidence,
     Evidence,
     Features,
     FloatArray,
@@ -58,6 +60,8 @@ class Trace:
         heads: attention heads in each layer.
         evidence: where logits and inner tensors come from, for each piece.
         logits_are_log_probs: whether the model's own output is normalised already.
+        decoder: layers and heads of the decoder's cross-attention; None for a CTC model, which has no decoder. With one,
+            ``evidence`` is ``DecoderEvidence``.
     """
 
     audio: Audio
@@ -71,6 +75,7 @@ class Trace:
     heads: int
     evidence: tuple[Evidence, ...]
     logits_are_log_probs: bool = False
+    decoder: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         count = f"{len(self.tokens)} tokens, {len(self.words)} words, pieces: {len(self.pieces)}"
@@ -115,7 +120,7 @@ class Trace:
 
     @property
     def log_probs(self) -> FloatArray:
-        """Log posteriors of every row, (N, V) float32, nats: each piece's prompt rows and then its frames.
+        """Log posteriors of every row, (N, V) float32, nats: each piece's prompt rows and then its frames, or its tokens.
 
         Raises:
             TraceError: when they would take more than 2 GiB; ``piece(i).log_probs`` gives them a piece at a time.
@@ -159,7 +164,7 @@ class Trace:
         """Return attention probabilities from every row to every row.
 
         Args:
-            layers: which; None for all.
+            layers: which of the encoder; None for all.
             heads: which; None for all.
 
         Returns:
@@ -174,11 +179,11 @@ class Trace:
         import xarray as xr
 
         layers, heads = self._choose(layers, heads)
-        rows = self.pieces[-1].rows[1] if self.pieces else 0
+        spans = self._encoder_rows()
+        rows = spans[-1].stop if spans else 0
         _check_size(len(layers) * len(heads) * rows * rows * 4, "fewer layers or trace.piece(i).self_attention()")
         weights = np.zeros((len(layers), len(heads), rows, rows), np.float32)
-        for index, piece in enumerate(self.pieces):
-            span = slice(*piece.rows)
+        for index, span in enumerate(spans):
             weights[:, :, span, span] = self.evidence[index].attention(layers)[:, heads]
         times, labels = self._row_coordinates()
         return xr.DataArray(
@@ -201,14 +206,15 @@ class Trace:
     ) -> xr.DataArray:
         """Return attention from every token to every frame of sound.
 
-        A CTC encoder has no decoder whose attention points from tokens to frames. The row of a token is the mean of the
+        With a decoder this is its cross-attention as it is. A CTC encoder has no decoder whose attention points from tokens to
+        frames. The row of a token is the mean of the
         encoder's rows weighted by the token's CTC occupancy (the posterior probability that a frame emits this very token,
         given the text), and the columns are the frames of sound. What goes to the prompt rows is reported as ``prompt_mass``;
         the rest is renormalised, so every row sums to 1 (or is 0 where
         everything goes to the prompts).
 
         Args:
-            layers: which; None for all.
+            layers: which, of the decoder where there is one; None for all.
             heads: which; None for all.
             tags: whether to put the rows of the four tags before the tokens.
 
@@ -224,9 +230,9 @@ class Trace:
         """
         import xarray as xr
 
-        layers, heads = self._choose(layers, heads)
+        layers, heads = self._choose(layers, heads) if self.decoder is None else self._choose_cross(layers, heads)
         targets = [self._targets(index, with_tags=tags) for index in range(len(self.pieces))]
-        frames = [len(features.values) for features in self.features]
+        frames = [self._frames(index) for index in range(len(self.pieces))]
         shape = (len(layers), len(heads), sum(map(len, targets)), sum(frames))
         _check_size(int(np.prod(shape, dtype=np.int64)) * 4, "fewer layers or trace.piece(i).token_attention()")
         weights, mass = np.zeros(shape, np.float32), np.zeros(shape[:3], np.float32)
@@ -251,17 +257,22 @@ class Trace:
                 "prompt_mass": (("layer", "head", "token"), mass),
             },
             name="token_attention",
-            attrs=self._attributes("attention weight") | {"rows": "CTC occupancy of each token"},
+            attrs=self._attributes("attention weight")
+            | {"rows": f"{'CTC occupancy' if self.decoder is None else 'cross-attention'} of each token"},
         ).set_xindex("time")
         return result
 
     def occupancy(self, piece: int = 0) -> FloatArray:
         """Return the probability that a frame emits a token, given the text, (U, T) float32, for one piece.
 
+        With a decoder: how much of each token comes from each frame, rows that sum to 1.
+
         Raises:
             OptionError: when there is no such piece.
         """
         (piece,) = choose([piece], len(self.pieces), "piece")
+        if self.decoder is not None:
+            return self._decoding(piece).placement()[self._token_rows(piece)]
         first, stop = self.pieces[piece].tokens
         ids = [token.id for token in self.tokens[first:stop]]
         columns = [self.blank, *sorted(set(ids))]  # of a large vocabulary only these matter
@@ -273,10 +284,10 @@ class Trace:
         """Return how much each head adds to the output of its layer at each token.
 
         That is the Euclidean norm of the head's values, mixed by its attention and passed through its part of the output
-        projection, averaged over the token's frames by CTC occupancy.
+        projection, averaged over the token's frames by CTC occupancy; with a decoder, of its cross-attention at the token itself.
 
         Args:
-            layers: which; None for all.
+            layers: which, of the decoder where there is one; None for all.
             tags: whether to put the rows of the four tags before the tokens.
 
         Returns:
@@ -284,15 +295,18 @@ class Trace:
 
         Raises:
             OptionError: when a layer does not exist.
-            TraceError: when the trace was loaded from a file without its model.
+            TraceError: when the trace was loaded from a file without its model, or the decoder does not give them.
 
         **Source:** Kobayashi et al. 2020, "Attention is not only a weight".
         """
         import xarray as xr
 
-        layers, heads = self._choose(layers, None)
+        layers, heads = self._choose(layers, None) if self.decoder is None else self._choose_cross(layers, None)
         parts = []
         for index, piece in enumerate(self.pieces):
+            if self.decoder is not None:
+                parts.append(self._cross_norms(index, layers))
+                continue
             norms = self.evidence[index].head_norms(layers)
             mixed = norms[..., piece.prompts :] @ self._token_weights(index).T
             parts.append(np.concatenate([norms[..., : piece.prompts], mixed], axis=-1) if tags else mixed)
@@ -335,7 +349,7 @@ class Trace:
     @property
     def times(self) -> npt.NDArray[np.float64]:
         """Centre of every frame of sound in seconds, (T,), the pieces one after another."""
-        return np.concatenate([features.times for features in self.features]) if self.features else np.zeros(0)
+        return np.concatenate([self._clock(index) for index in range(len(self.features))]) if self.features else np.zeros(0)
 
     def to_dict(self) -> dict[str, Any]:
         """Return text, tokens, words, tags and provenance as JSON can hold them."""
@@ -368,12 +382,57 @@ class Trace:
     def _choose(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
         return choose(layers, self.layers, "layer"), choose(heads, self.heads, "head")
 
+    def _choose_cross(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
+        count = self.decoder or (0, 0)
+        return choose(layers, count[0], "decoder layer"), choose(heads, count[1], "head")
+
+    def _decoding(self, piece: int) -> DecoderEvidence:
+        return cast("DecoderEvidence", self.evidence[piece])
+
+    def _token_rows(self, piece: int) -> list[int]:
+        """Return the output row of each token of a piece, counted from the piece's first."""
+        span = self.pieces[piece]
+        return [token.peak - span.rows[0] for token in self.tokens[slice(*span.tokens)]]
+
+    def _cross_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+        """Return the norm of what each cross-attention head adds to each token, (L, H, U).
+
+        Raises:
+            TraceError: when the model's evidence does not hold it.
+        """
+        measured = getattr(self._decoding(piece), "cross_norms", None)
+        if measured is None:
+            raise TraceError(f"{self.model.family} gives no norms of its cross-attention heads; aggregate by mean, max or entropy")
+        return np.asarray(measured(layers))[..., self._token_rows(piece)]
+
+    def _frames(self, piece: int) -> int:
+        """Return how many frames of sound a piece has where attention looks at them."""
+        return len(self.features[piece].values) if self.decoder is None else self._decoding(piece).placement().shape[1]
+
+    def _clock(self, piece: int) -> npt.NDArray[np.float64]:
+        """Return the centre of every frame of a piece in seconds; an encoder may have made several rows of features into one."""
+        part, count = self.features[piece], self._frames(piece)
+        if count == len(part.values):
+            return part.times
+        hop = part.hop * len(part.values) / count
+        return np.asarray(part.start - part.hop / 2 + hop * (np.arange(count) + 0.5), np.float64)
+
+    def _encoder_rows(self) -> list[slice]:
+        """Return the rows that the encoder gave each piece, numbered through: prompts and frames, or frames alone."""
+        if self.decoder is None:
+            return [slice(*piece.rows) for piece in self.pieces]
+        stops = np.cumsum([self._frames(index) for index in range(len(self.pieces))]).tolist()
+        return [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+
     def _log_probs(self, piece: int) -> FloatArray:
         logits = self.evidence[piece].logits()
         return logits if self.logits_are_log_probs else ctc.log_softmax(logits)
 
     def _mix(self, piece: int, layers: Sequence[int], heads: Sequence[int], *, with_tags: bool) -> tuple[FloatArray, FloatArray]:
         """Return, for each target of a piece, its weights over frames (L, H, U, T) and its prompt mass (L, H, U)."""
+        if self.decoder is not None:
+            weights = self._decoding(piece).cross_attention(layers)[:, heads][:, :, self._token_rows(piece)]
+            return weights, np.zeros(weights.shape[:3], np.float32)
         prompts = self.pieces[piece].prompts
         attention = self.evidence[piece].attention(layers)[:, heads]
         mixed = self._token_weights(piece) @ attention[:, :, prompts:]
@@ -396,13 +455,18 @@ class Trace:
         ]
 
     def _row_coordinates(self) -> tuple[npt.NDArray[np.float64], list[str]]:
-        """Return the centre in seconds (NaN for prompts) and a label for every row."""
+        """Return the centre in seconds (NaN for prompts) and a label for every row of the encoder."""
         times, labels = [], []
-        for piece, features in zip(self.pieces, self.features, strict=True):
-            times += [np.full(piece.prompts, np.nan), features.times]
-            labels += [f"<{kind}>" for kind in TAG_KINDS][: piece.prompts] + [""] * len(features.values)
-        for token in self.tokens:
-            labels[token.peak] = token.text
+        for index, (piece, rows) in enumerate(zip(self.pieces, self._encoder_rows(), strict=True)):
+            clock = self._clock(index)
+            times += [np.full(piece.prompts, np.nan), clock]
+            labels += [f"<{kind}>" for kind in TAG_KINDS][: piece.prompts] + [""] * len(clock)
+            tokens = self.tokens[slice(*piece.tokens)]
+            places = [token.peak for token in tokens]
+            if self.decoder is not None and tokens:  # a token stands at the frame that most of it comes from
+                places = (rows.start + self.occupancy(index).argmax(axis=1)).tolist()
+            for place, token in zip(places, tokens, strict=True):
+                labels[place] = token.text
         return np.concatenate(times) if times else np.zeros(0), labels
 
     def _attributes(self, unit: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Traces on disk: one zip file of arrays and JSON, without pickle.
 
 ``meta.json`` says everything but the arrays; ``samples``, ``features-I``, ``logits-I`` and ``attention-I-L`` are npy files, for
-piece I and layer L.
+piece I and layer L; of a model with a decoder also ``placement-I`` and, with any attention, ``cross-I-L`` for every decoder layer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from voxray.trace import Trace
 from voxray.types import (
     Alternative,
     Audio,
+    DecoderEvidence,
     Features,
     FloatArray,
     ModelInfo,
@@ -45,7 +46,7 @@ def write_trace(trace: Trace, path: Path, layers: Sequence[int]) -> Path:
     Args:
         trace: what to write.
         path: where; an older file is replaced only when the new one is whole.
-        layers: whose attention to store.
+        layers: whose attention to store; with any, all cross-attention of a decoder is stored too.
 
     Returns:
         The path.
@@ -60,6 +61,7 @@ def write_trace(trace: Trace, path: Path, layers: Sequence[int]) -> Path:
         "logits_are_log_probs": trace.logits_are_log_probs,
         "layers": trace.layers,
         "heads": trace.heads,
+        "decoder": trace.decoder,
         "stored": list(layers),
         "features": [{"hop": one.hop, "start": one.start} for one in trace.features],
         "trace": trace.provenance() | plain(trace.transcript),
@@ -74,9 +76,19 @@ def write_trace(trace: Trace, path: Path, layers: Sequence[int]) -> Path:
                 attention = evidence.attention(layers) if layers else ()
                 for layer, weights in zip(layers, attention, strict=True):
                     _write_array(archive, f"attention-{index}-{layer}", weights)
+                if trace.decoder is not None:
+                    _write_decoder(archive, index, cast("DecoderEvidence", evidence), trace.decoder[0] if layers else 0)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}; choose another place") from error
     return path
+
+
+def _write_decoder(archive: zipfile.ZipFile, piece: int, evidence: DecoderEvidence, layers: int) -> None:
+    """Write what a decoder adds to a piece: where its tokens come from, and its cross-attention."""
+    _write_array(archive, f"placement-{piece}", evidence.placement())
+    attention = evidence.cross_attention(range(layers)) if layers else ()
+    for layer, weights in enumerate(attention):
+        _write_array(archive, f"cross-{piece}-{layer}", weights)
 
 
 class _StoredEvidence:
@@ -101,6 +113,24 @@ class _StoredEvidence:
                 f"{self._path} holds no attention of layer {missing[0]}; save the trace with it, or load it with model=..."
             )
         return np.stack([self._read(f"attention-{self._piece}-{layer}") for layer in layers])
+
+    def cross_attention(self, layers: Sequence[int]) -> FloatArray:
+        """Return the cross-attention of decoder layers, (L, H, U, T) float32.
+
+        Raises:
+            TraceError: when attention was not saved.
+        """
+        if not self._stored:
+            raise TraceError(f"{self._path} holds no attention; save the trace with it, or load it with model=...")
+        return np.stack([self._read(f"cross-{self._piece}-{layer}") for layer in layers])
+
+    def placement(self) -> FloatArray:
+        """Return how much of each token comes from each frame, (U, T) float32."""
+        return self._read(f"placement-{self._piece}")
+
+    def cross_norms(self, layers: Sequence[int]) -> FloatArray:
+        """Raise TraceError: head norms are not saved."""
+        return self.head_norms(layers)
 
     def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:  # noqa: ARG002
         """Raise TraceError: inner tensors are not saved."""
@@ -146,6 +176,7 @@ def read_trace(path: Path) -> Trace:
             heads=meta["heads"],
             evidence=tuple(_StoredEvidence(path, index, meta["stored"]) for index in range(len(parts))),
             logits_are_log_probs=meta["logits_are_log_probs"],
+            decoder=(int(meta["decoder"][0]), int(meta["decoder"][1])) if meta.get("decoder") else None,
         )
 
 

@@ -365,6 +365,16 @@ class Evidence(Protocol):
         """Return the norm of what each head adds to each row of its layer's output, (layers, H, N) float32."""
 
 
+class DecoderEvidence(Evidence, Protocol):
+    """Evidence of a model whose decoder makes each token from frames: its ``logits`` have one row a token, not a frame."""
+
+    def cross_attention(self, layers: Sequence[int]) -> FloatArray:
+        """Return the decoder's attention from tokens to frames, (layers, H, U, T) float32; rows sum to 1."""
+
+    def placement(self) -> FloatArray:
+        """Return how much of each token comes from each frame of sound, (U, T) float32; rows sum to 1."""
+
+
 TargetKind = Literal["token", "word", "tag", "text"]
 
 

@@ -1,13 +1,16 @@
 """The tokens of a recogniser: ids, pieces, and the text that they spell.
 
 Conventions: SentencePiece pieces, in which ``▁`` stands for a space before a word; tags are written ``<|name|>``.
+
+**Source:** of the ``.model`` files, sentencepiece ``sentencepiece_model.proto``: pieces are field 1 of the model, their text is
+field 1 of a piece.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +18,8 @@ from pathlib import Path
 from voxray.types import ModelError, OptionError
 
 TOKEN_FILES = ("tokens.json", "tokens.txt", "vocab.txt")
+PIECE_FILES = "*bpe.model"
+LARGEST = 64 << 20  # bytes of a file of tokens; that of SenseVoice has 0.4 MB
 TAG = re.compile(r"<\|[^|]*\|>")
 
 
@@ -82,13 +87,15 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
     """Read the tokens that lie beside a model.
 
     Args:
-        folder: where to look for ``tokens.json`` (a list), ``tokens.txt`` or ``vocab.txt`` (lines ``piece id``).
+        folder: where to look for ``tokens.json`` (a list), ``tokens.txt`` or ``vocab.txt`` (lines ``piece id``), or a SentencePiece
+            model that is called ``...bpe.model``.
         size: how many tokens the model's output has.
 
     Raises:
         ModelError: when no such file is there, it cannot be read, or it holds another number of tokens.
     """
     present = [folder / name for name in TOKEN_FILES if (folder / name).is_file()]
+    present += sorted(file for file in folder.glob(PIECE_FILES) if file.is_file())
     if not present:
         raise ModelError(
             f"{folder} holds no tokens: {', '.join(TOKEN_FILES[:-1])} or {TOKEN_FILES[-1]} was expected beside the model; "
@@ -106,10 +113,20 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
 
 def _read_tokens(path: Path) -> tuple[str, ...]:
     try:
-        text = path.read_text(encoding="utf-8")
+        content = _content(path)
+        if path.suffix == ".model":
+            return tuple(str(text, "utf-8") for piece in _texts(content) for text in _texts(piece))
+        text = content.decode("utf-8").replace("\r\n", "\n")
         return _checked_list(json.loads(text)) if path.suffix == ".json" else _numbered_lines(text)
     except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path} is no readable list of tokens ({error}); copy or download it again") from error
+
+
+def _content(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise ValueError(f"it has {size >> 20} MB, at most {LARGEST >> 20} were expected")
+    return path.read_bytes()
 
 
 def _numbered_lines(text: str) -> tuple[str, ...]:
@@ -120,6 +137,34 @@ def _numbered_lines(text: str) -> tuple[str, ...]:
     if sorted(pieces) != list(range(len(lines))):
         raise ValueError(f"{len(lines)} lines should have the ids 0 to {len(lines) - 1}, each once")
     return tuple(pieces[index] for index in range(len(lines)))
+
+
+def _texts(message: bytes) -> Iterator[bytes]:
+    """Yield every text or message in field 1 of a protobuf message."""
+    at = 0
+    while at < len(message):
+        key, at = _number(message, at)
+        kind = key & 7
+        if kind == 0:
+            _, at = _number(message, at)
+            continue
+        size, start = _number(message, at) if kind == 2 else ({1: 8, 5: 4}.get(kind, len(message) + 1), at)
+        at = start + size
+        if at > len(message):
+            raise ValueError("it is no SentencePiece model, or cut off")
+        if key == 1 << 3 | 2:
+            yield message[start:at]
+
+
+def _number(message: bytes, at: int) -> tuple[int, int]:
+    """Return the number of seven bits a byte at a place of a message, and the place after it."""
+    value = shift = 0
+    while at < len(message) and shift < 64:
+        byte = message[at]
+        value, at, shift = value | (byte & 0x7F) << shift, at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
+    raise ValueError("it is no SentencePiece model, or cut off")
 
 
 def _checked_list(value: object) -> tuple[str, ...]:

@@ -86,7 +86,7 @@ def test_fbank_equals_its_definition(length: int, seed: int, loudness: float) ->
     samples = noise(length, seed) * np.float32(loudness)
     values = fbank(Audio(samples)).values
     assert values.shape == (1 + (length - 400) // 160, 80)
-    np.testing.assert_allclose(values, slow_fbank(samples), rtol=0, atol=5e-4)
+    np.testing.assert_allclose(values, slow_fbank(samples), rtol=0, atol=1e-3)  # the log of small float32 energies
 
 
 def test_fbank_of_silence_is_the_floor() -> None:

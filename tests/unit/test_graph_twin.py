@@ -14,7 +14,8 @@ from test_graph_gradient import Plain, feeds_of
 from voxray.graph import twin
 from voxray.graph.graph import Graph
 from voxray.graph.session import Runner
-from voxray.graph.twin import float_twin, unpack
+from voxray.graph.twin import float_twin
+from voxray.graph.weights import unpack
 from voxray.types import ModelError
 
 
@@ -64,12 +65,12 @@ def test_the_twin_of_an_fp16_file_has_its_very_weights(shared_fixtures: Path) ->
 
 
 def packed(tmp_path: Path, rng: np.random.Generator, inner: int, columns: int, *, zeros: bool, bits: int = 4) -> Graph:
-    """A graph of one product with weights of 4 bits in blocks of 16, two numbers in a byte."""
+    """A graph of one product with weights in blocks of 16, of 4 bits two numbers in a byte."""
     blocks = -(-inner // 16)
     arrays = {
-        "w": rng.integers(0, 256, (columns, blocks, 8)).astype(np.uint8),
+        "w": rng.integers(0, 256, (columns, blocks, 2 * bits)).astype(np.uint8),
         "s": rng.uniform(0.5, 1.5, columns * blocks).astype(np.float32),
-        **({"z": rng.integers(0, 256, columns * -(-blocks // 2)).astype(np.uint8)} if zeros else {}),
+        **({"z": rng.integers(0, 256, columns * -(-blocks * bits // 8)).astype(np.uint8)} if zeros else {}),
     }
     told = {"K": inner, "N": columns, "bits": bits, "block_size": 16}
     product = helper.make_node("MatMulNBits", ["x", *arrays], ["y"], domain="com.microsoft", **told)
@@ -126,16 +127,30 @@ def test_the_twin_of_a_4_bit_file_is_near_it(shared_fixtures: Path) -> None:
     assert 0 < np.median(np.abs(found - own)) <= 0.2 * np.median(np.abs(found - whole))
 
 
-def test_weights_of_8_bits_in_blocks_are_refused(tmp_path: Path) -> None:
-    graph = packed(tmp_path, np.random.default_rng(0), 32, 2, zeros=False, bits=8)
-    with pytest.raises(ModelError, match=r"^packed.onnx: weights of 8 bits are packed in it, 4 were expected; use the fp32 file$"):
+@pytest.mark.parametrize("zeros", [False, True])
+def test_weights_of_8_bits_are_unpacked_as_the_runtime_does_it(zeros: bool, tmp_path: Path) -> None:
+    graph = packed(tmp_path, np.random.default_rng(0), 40, 3, zeros=zeros, bits=8)
+    session = onnxruntime.InferenceSession(graph.model.SerializeToString(), providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"x": np.eye(40, dtype=np.float32)})
+    found = unpack(graph, graph.nodes[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+    weights, scales = np.asarray(graph.constant("w")).astype(int), np.asarray(graph.constant("s"))
+    zero = int(np.asarray(graph.constant("z"))[4]) if zeros else 128  # of column 1, block 1: there are three blocks in each
+    assert found[16 + 5, 1] == pytest.approx((weights[1, 1, 5] - zero) * scales[4])
+
+
+def test_weights_of_2_bits_in_blocks_are_refused(tmp_path: Path) -> None:
+    graph = packed(tmp_path, np.random.default_rng(0), 32, 2, zeros=False, bits=2)
+    with pytest.raises(
+        ModelError, match=r"^packed.onnx: weights of 2 bits are packed in it, 4 or 8 were expected; use the fp32 file$"
+    ):
         float_twin(graph)
 
 
 def test_weights_that_would_fill_the_memory_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twin, "LARGEST", 1 << 10)
     graph = packed(tmp_path, np.random.default_rng(0), 48, 7, zeros=False)
-    with pytest.raises(ModelError, match=r"^packed.onnx: its 4-bit weights take over 0 MB unpacked; use the fp32 file$"):
+    with pytest.raises(ModelError, match=r"^packed.onnx: its packed weights take over 0 MB unpacked; use the fp32 file$"):
         float_twin(graph)
 
 

@@ -13,7 +13,7 @@ import sys
 import click
 
 import voxray
-from voxray.cli import attention, completion, demo, evaluate, explain, inspect, languages, recognise, why
+from voxray.cli import attention, completion, demo, evaluate, explain, inspect, languages, models, recognise, why
 from voxray.cli.files import BAD_INPUT, complain
 
 COMMANDS = (
@@ -26,6 +26,7 @@ COMMANDS = (
     languages.languages,
     attention.attention,
     inspect.inspect,
+    models.models,
     demo.demo,
     completion.completion,
 )
@@ -73,4 +74,5 @@ def cli() -> None:
     voxray languages *.wav                      languages side by side
     voxray attention clip.wav -o pictures       pictures of the model's attention
     voxray inspect MODEL                        what a model file is made of
+    voxray models                               models by name, and which are here
     """

@@ -12,6 +12,7 @@ import click
 
 import voxray
 from voxray.cli.files import BAD_INPUT, complain
+from voxray.cli.models import MODEL
 from voxray.cli.options import comparing
 from voxray.cli.tables import show, table
 from voxray.cli.why import inquiry_of
@@ -30,7 +31,7 @@ MOST_TOLD = 20  # lines about clips that could not be done
     metavar="FOLDER",
     help="Where the run is kept; an unfinished one there goes on.",
 )
-@click.option("-m", "--model", type=click.Path(), metavar="PATH", help="An .onnx file or its folder; default: the bundled model.")
+@click.option("-m", "--model", type=MODEL, metavar="MODEL", help="A file, its folder, a hub id or a short name; default: bundled.")
 @click.option(
     "-l",
     "--language",

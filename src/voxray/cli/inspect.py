@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 import voxray
+from voxray.cli.models import MODEL
 from voxray.cli.tables import show, table
 
 
 @click.command()
-@click.argument("model", required=False, type=click.Path())
+@click.argument("model", required=False, type=MODEL)
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
 def inspect(model: str | None, as_json: bool) -> None:  # noqa: FBT001
     """Show what a model file is made of.

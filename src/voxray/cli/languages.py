@@ -14,6 +14,7 @@ import click
 
 import voxray
 from voxray.cli.files import BAD_INPUT, complain, expand, prepared, progress_bars, sound
+from voxray.cli.models import MODEL
 from voxray.cli.options import drawing
 from voxray.cli.tables import room, show, table
 
@@ -35,7 +36,7 @@ MEANINGS = {
               help='Texts and languages of FILES: {"clip.wav": {"language": "zh", "text": "..."}}.')  # fmt: skip
 @click.option("--languages", "wanted", metavar="LIST", help="Languages to force, such as zh,en; default: all that the model has.")
 @click.option("--force/--no-force", default=True, help="Try what becomes of clips when languages are forced.  [default: force]")
-@click.option("-m", "--model", type=click.Path(), metavar="PATH", help="An .onnx file or its folder; default: the bundled model.")
+@click.option("-m", "--model", type=MODEL, metavar="MODEL", help="A file, its folder, a hub id or a short name; default: bundled.")
 @click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits.")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores.")
 @click.option("--allow-truncated", is_flag=True, help="Take what is there of a sound file that was cut off.")

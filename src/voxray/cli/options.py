@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
+from voxray.cli.models import MODEL
+
 Command = Callable[..., Any]
 
 
@@ -28,7 +30,11 @@ def recognising(command: Command, *, required: bool = True) -> Command:
             help="auto, zh, yue, en, ja, ko or nospeech.",
         ),
         click.option(
-            "-m", "--model", type=click.Path(), metavar="PATH", help="An .onnx file or its folder; default: the bundled model."
+            "-m",
+            "--model",
+            type=MODEL,
+            metavar="MODEL",
+            help="An .onnx file, its folder, an id such as hf:owner/name, or a short name; default: the bundled model.",
         ),
         click.argument("sources", nargs=-1, required=required, type=click.Path(allow_dash=True), metavar="FILES..."),
     ):

@@ -114,6 +114,7 @@ class Graph:
 
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         """Return the values of a weight or a constant, seen through casts and copies; None where it is computed."""
+        name = self._origin(name)
         if name in self._initializers:
             return read_tensor(self._initializers[name], self.folder, self._maps)
         node = self.producer(name)
@@ -123,14 +124,23 @@ class Graph:
             return _constant_value(node, self.folder)
         if node.op_type == "DequantizeLinear":
             return _dequantised(*(self.constant(one) for one in node.input))
-        return self.constant(node.input[0]) if node.op_type in PASSIVE_OPS else None
+        return None
 
     def is_constant(self, name: str) -> bool:
         """Tell whether a tensor is a weight or constant, without reading it."""
+        name = self._origin(name, frozenset({*PASSIVE_OPS, "DequantizeLinear"}))
         node = self.producer(name)
-        if name in self._initializers or (node is not None and node.op_type == "Constant"):
-            return True
-        return node is not None and node.op_type in {*PASSIVE_OPS, "DequantizeLinear"} and self.is_constant(node.input[0])
+        return name in self._initializers or (node is not None and node.op_type == "Constant")
+
+    def _origin(self, name: str, through: frozenset[str] = PASSIVE_OPS) -> str:
+        """Follow a tensor up through the first inputs of the operators given; a row of any length, and a circle ends too."""
+        seen: set[str] = set()
+        node = self.producer(name)
+        while node is not None and node.op_type in through and node.input and name not in seen:
+            seen.add(name)
+            name = node.input[0]
+            node = self.producer(name)
+        return name
 
     def is_passive(self, node: Any) -> bool:
         """Tell whether a node hands on its first or only computed input: copies, casts, products with a scalar constant."""
@@ -188,6 +198,22 @@ class Graph:
                     seen.add(node.output[0])
                     stack.append(node.output[0])
         return found
+
+    def pruned(self) -> Graph:
+        """Return the graph without what no output needs, its nodes in topological order; a graph that has no graphs within."""
+        import onnx
+
+        needed, kept = set(self.outputs), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+        model.graph.node.extend(kept[::-1])
+        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in needed)
+        return Graph(self.path, model)
 
     def _sorted(self) -> Iterator[Any]:
         waiting = {id(node): sum(name in self._producer for name in set(node.input)) for node in self._nodes}

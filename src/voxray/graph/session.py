@@ -12,12 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from voxray.graph.graph import Graph
 from voxray.types import ModelError, OptionError
 
 Feeds = Mapping[str, npt.NDArray[Any]]
+FLOAT16 = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Runner:
         self.graph, self._entries = graph, entries
         self.options = options or RunOptions()
         self._together = frozenset(together)
+        self._halves = frozenset(name for name, (kind, _) in graph.inputs.items() if kind == FLOAT16)
         self._exposed: frozenset[str] = frozenset()
         self._session: Any = None
         self._opening = threading.Lock()
@@ -84,7 +87,7 @@ class Runner:
         """Run the graph once.
 
         Args:
-            feeds: input name -> array of the type that the graph declares.
+            feeds: input name -> array of the type that the graph declares; float32 will do where it declares float16.
             outputs: names of outputs or inner tensors.
 
         Returns:
@@ -97,7 +100,7 @@ class Runner:
         session = self._open(outputs)
         names = list(dict.fromkeys(outputs))
         try:
-            values = session.run(names, dict(feeds))
+            values = session.run(names, {name: _half(one) if name in self._halves else one for name, one in feeds.items()})
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(f"{self.graph.path.name} failed while running: {first_line(error)}") from error
         found = dict(zip(names, values, strict=True))
@@ -115,6 +118,10 @@ class Runner:
                 self._session = open_session(self.graph, model, self.options, self._entries)
                 self._exposed = own | lasting | asked
             return self._session
+
+
+def _half(values: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+    return values.astype(np.float16, copy=False)
 
 
 def open_session(graph: Graph, model: bytes, options: RunOptions, entries: Mapping[str, str] | None = None) -> Any:

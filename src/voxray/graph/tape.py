@@ -128,3 +128,22 @@ class Recording:
         if constants:
             constants[BIAS] = constants.get(BIAS, np.zeros(len(seeds))) + (bias[ids] * weights).sum(axis=1)
         return Pulled(np.concatenate([gradient for gradient, _ in runs]), constants)
+
+
+class Recordings:
+    """Several forward passes of one item each, of a graph that takes no more at once, as one.
+
+    Attributes:
+        logits: output rows, (B, N, V) float32.
+    """
+
+    def __init__(self, recordings: Sequence[Recording]) -> None:
+        self.logits: FloatArray = np.concatenate([one.logits for one in recordings])
+        self._recordings = tuple(recordings)
+
+    def pull(self, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64], weights: npt.NDArray[np.float64]) -> Pulled:
+        """Run backward from a weighted sum of logits for each item; arguments as of ``Recording.pull``, one seed for each."""
+        places = [slice(index, index + 1) for index in range(len(self._recordings))]
+        pulled = [one.pull(rows[at], ids[at], weights[at]) for one, at in zip(self._recordings, places, strict=True)]
+        constants = {name: np.concatenate([one.constants[name] for one in pulled]) for name in pulled[0].constants}
+        return Pulled(np.concatenate([one.gradient for one in pulled]), constants)

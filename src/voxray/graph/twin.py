@@ -4,10 +4,10 @@ A gradient through rounding is zero, so a quantised file is explained on a twin 
 activations that are not rounded. How far the two agree on the sound at hand is measured and reported by whoever uses it.
 
 - Dynamic int8: ``DynamicQuantizeLinear``, ``MatMulInteger``, ``Cast``, ``Mul`` becomes a ``MatMul`` with the dequantised weight.
-- 4 bits in blocks: ``MatMulNBits`` becomes a ``MatMul``.
+- 4 or 8 bits in blocks: ``MatMulNBits`` becomes a ``MatMul``.
 - fp16: weights and casts become fp32.
 
-**Source:** the ONNX operators' definitions; ``MatMulNBits`` as in onnxruntime ``docs/ContribOperators.md``.
+**Source:** the ONNX operators' definitions.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from voxray.graph.graph import Graph
-from voxray.types import FloatArray, ModelError
+from voxray.graph.weights import unpack
+from voxray.types import ModelError
 
 FLOAT, FLOAT16 = 1, 10
 LARGEST = 3 << 29  # bytes of weights that are unpacked in memory
@@ -29,7 +29,7 @@ def float_twin(graph: Graph) -> Graph:
     """Return the twin of a graph, in fp32 throughout; a graph that is fp32 already is its own twin.
 
     Raises:
-        ModelError: when weights of 4 bits would not fit into memory, or a quantised product has an unknown form.
+        ModelError: when packed weights would not fit into memory, or a quantised product has an unknown form.
     """
     import onnx
 
@@ -86,7 +86,7 @@ def _dequantised(graph: Graph) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _unpacked(graph: Graph) -> Iterator[tuple[str, list[Any]]]:
-    """Yield (output, nodes) for every product with weights of 4 bits; the weights join the model."""
+    """Yield (output, nodes) for every product with packed weights; the weights join the model."""
     from onnx import helper, numpy_helper
 
     total = 0
@@ -96,33 +96,11 @@ def _unpacked(graph: Graph) -> Iterator[tuple[str, list[Any]]]:
         values = unpack(graph, node)
         total += values.nbytes
         if total > LARGEST:
-            raise ModelError(f"{graph.path.name}: its 4-bit weights take over {LARGEST >> 20} MB unpacked; use the fp32 file")
+            raise ModelError(f"{graph.path.name}: its packed weights take over {LARGEST >> 20} MB unpacked; use the fp32 file")
         weight = f"{node.input[1]}_float"
         if not any(tensor.name == weight for tensor in graph.model.graph.initializer):
             graph.model.graph.initializer.append(numpy_helper.from_array(values, weight))
         yield node.output[0], [helper.make_node("MatMul", [node.input[0], weight], [node.output[0]])]
-
-
-def unpack(graph: Graph, node: Any) -> FloatArray:
-    """Return the (K, N) float32 weight of a ``MatMulNBits``: N rows of blocks, two numbers in a byte, low half first."""
-    told = {one.name: one.i for one in node.attribute}
-    columns, inner, block = told["N"], told["K"], told["block_size"]
-    if told.get("bits", 4) != 4:
-        raise ModelError(f"{graph.path.name}: weights of {told['bits']} bits are packed in it, 4 were expected; use the fp32 file")
-    packed = _bytes(graph, node.input[1]).reshape(columns, -1, block // 2)
-    numbers = np.stack([packed & 15, packed >> 4], axis=-1).reshape(columns, -1, block).astype(np.float32)
-    blocks = numbers.shape[1]
-    scales = np.asarray(graph.constant(node.input[2]), np.float32).reshape(columns, blocks, 1)
-    zero = np.full((columns, blocks, 1), 8, np.float32)
-    if len(node.input) > 3 and node.input[3]:
-        halves = _bytes(graph, node.input[3]).reshape(columns, -1)
-        zero = np.stack([halves & 15, halves >> 4], axis=-1).reshape(columns, -1)[:, :blocks, None].astype(np.float32)
-    values = ((numbers - zero) * scales).reshape(columns, -1)[:, :inner]
-    return np.ascontiguousarray(values.T)
-
-
-def _bytes(graph: Graph, name: str) -> npt.NDArray[np.uint8]:
-    return np.asarray(graph.constant(name)).view(np.uint8)
 
 
 def _widen(model: Any) -> None:

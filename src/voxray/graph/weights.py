@@ -1,12 +1,21 @@
-"""Reads the weights of the parts that the anatomy names, as float32 numbers, dequantised."""
+"""Reads the weights of the parts that the anatomy names, as float32 numbers, dequantised.
+
+**Source:** ``MatMulNBits`` as in onnxruntime ``docs/ContribOperators.md``.
+"""
 
 from __future__ import annotations
 
-import numpy as np
+import math
+from typing import Any
 
-from voxray.graph.anatomy import Block, Linear, Norm
+import numpy as np
+import numpy.typing as npt
+
+from voxray.graph.anatomy import Anatomy, Block, Linear, Norm
 from voxray.graph.graph import Graph
-from voxray.types import AnatomyError, FloatArray, LayerWeights, NormWeights
+from voxray.types import AnatomyError, FloatArray, LayerWeights, ModelError, NormWeights
+
+SURPLUS = 1 << 25  # numbers beside the linear maps; the official SenseVoice has 1 million
 
 
 def layer_weights(graph: Graph, block: Block) -> LayerWeights:
@@ -47,6 +56,24 @@ def norm_weights(graph: Graph, norm: Norm) -> NormWeights:
     return NormWeights(scale, shift, norm.epsilon)
 
 
+def check_surplus(graph: Graph, anatomy: Anatomy) -> None:
+    """Refuse a file that claims far more weights than its parts have, before memory is taken for them.
+
+    Raises:
+        ModelError: when it does.
+    """
+    linears = [anatomy.head]
+    for block in anatomy.blocks:
+        linears += [block.qkv, block.projection, *block.feed_forward]
+    known = sum(math.prod(graph.shape(one.weight) or (0,)) for one in linears)
+    claimed = sum(math.prod(tensor.dims) for tensor in graph.model.graph.initializer)
+    if claimed > known + SURPLUS:
+        raise ModelError(
+            f"{graph.path} claims {claimed:.1e} weights, but its layers have {known:.1e} of them; such files are refused: take it "
+            "from where it is published"
+        )
+
+
 def linear_parts(graph: Graph, linear: Linear) -> tuple[FloatArray, FloatArray]:
     """Return the weight (K, N) and bias (N,) of a linear map.
 
@@ -64,10 +91,52 @@ def linear_weight(graph: Graph, linear: Linear) -> FloatArray:
     Raises:
         AnatomyError: when the weight is stored in another way.
     """
+    node = next((node for node, index in graph.consumers(linear.weight) if index == 1 and node.op_type == linear.operator), None)
+    if linear.operator == "MatMulNBits" and node is not None:
+        return unpack(graph, node)
     weight = graph.constant(linear.weight)
-    if weight is None or linear.operator not in ("MatMul", "MatMulInteger"):
+    if weight is None or linear.operator not in ("MatMul", "Gemm", "MatMulInteger"):
         raise AnatomyError(f"{graph.path.name}: the weight of a {linear.operator} cannot be read; use an fp32 or int8 file")
-    if linear.operator == "MatMul":
+    if linear.operator == "Gemm" and node is not None and any(one.name == "transB" and one.i for one in node.attribute):
+        weight = weight.T
+    if linear.operator != "MatMulInteger":
         return np.asarray(weight, np.float32)
     zero = np.asarray(graph.constant(linear.zero_point) if linear.zero_point else 0, np.float32)
     return np.asarray((weight.astype(np.float32) - zero) * np.asarray(graph.constant(linear.scale), np.float32))
+
+
+def unpack(graph: Graph, node: Any) -> FloatArray:
+    """Return the (K, N) float32 weight of a ``MatMulNBits``: N rows of blocks; of 4 bits two in a byte, low half first.
+
+    Raises:
+        AnatomyError: when it is of other bits than 4 or 8, or its parts do not fit together.
+    """
+    told = {one.name: one.i for one in node.attribute}
+    columns, inner, block, bits = (told.get(name, 4) for name in ("N", "K", "block_size", "bits"))
+    if bits not in (4, 8):
+        raise AnatomyError(f"{graph.path.name}: weights of {bits} bits are packed in it, 4 or 8 were expected; use the fp32 file")
+    try:
+        numbers = _numbers(graph, node.input[1], bits).reshape(columns, -1, block).astype(np.float32)
+        blocks = numbers.shape[1]
+        scales = np.asarray(graph.constant(node.input[2]), np.float32).reshape(columns, blocks, 1)
+        zero = np.full((columns, blocks, 1), 1 << bits - 1, np.float32)
+        if len(node.input) > 3 and node.input[3]:
+            zero = _zeros(graph, node.input[3], bits).reshape(columns, -1)[:, :blocks, None]
+        values = ((numbers - zero) * scales).reshape(columns, -1)[:, :inner]
+    except ValueError as error:
+        raise AnatomyError(
+            f"{graph.path.name}: the packed weight {node.input[1]!r} is damaged ({error}); use the fp32 file"
+        ) from error
+    return np.ascontiguousarray(values.T)
+
+
+def _zeros(graph: Graph, name: str, bits: int) -> FloatArray:
+    """Return the zero points of packed weights: packed themselves, or numbers of the scales' type."""
+    stored = np.asarray(graph.constant(name))
+    return np.asarray(stored if stored.dtype.kind == "f" else _numbers(graph, name, bits), np.float32)
+
+
+def _numbers(graph: Graph, name: str, bits: int) -> npt.NDArray[np.uint8]:
+    """Return the whole numbers in a packed tensor, in a row."""
+    stored = np.asarray(graph.constant(name)).reshape(-1).view(np.uint8)
+    return stored if bits == 8 else np.stack([stored & 15, stored >> 4], axis=-1).reshape(-1)

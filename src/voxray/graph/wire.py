@@ -5,6 +5,9 @@ costs seconds and its size in memory several times over. Here the message is wal
 but the large tensors is parsed; a large tensor becomes *external data* that points back into the very file it came from. So a
 changed graph weighs a few megabytes, and every session on it maps the same weights.
 
+A file may come from anybody. What it claims is checked before memory is taken for it: where its weights lie, how large its other
+parts are, and how large the tensors that it makes from a size alone.
+
 **Source:** the encoding, https://protobuf.dev/programming-guides/encoding; the field numbers, onnx/onnx.proto.
 """
 
@@ -23,7 +26,15 @@ from voxray.types import ModelError
 
 LARGE = 4096  # bytes; smaller tensors (shapes, scalars, norms of toy models) stay in the message
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+GRAPH_NODE, NODE_ATTRIBUTE = 1, 5
 TENSOR_RAW_DATA = 9
+TENSOR_WIDENED = (6, 7)  # texts and 64-bit numbers: a byte in the file takes up to 16 in memory
+ATTRIBUTE_WIDENED = (4, 8, 9)  # a text, numbers, texts
+MOST_PARTS = 250_000  # of one message; the official SenseVoice has 10 214 nodes
+LARGEST_LIST = 4 << 20  # bytes of a list of numbers or texts; none in a recogniser comes near
+LARGEST_REST = 512 << 20  # bytes beside raw weights; an official int8 file whose weights are no raw bytes has 350 MB
+LONGEST_NAME = 4096  # characters
+LARGEST_CLAIM = 1 << 26  # values of a tensor that a node makes from nothing but its size
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -47,17 +58,24 @@ def read_skeleton(path: Path) -> Any:
         raise ModelError(f"{path} cannot be read ({error.strerror}); give a file that you may read") from error
     except (DecodeError, _MalformedError) as error:
         raise ModelError(
-            f"{path} is not a whole ONNX model ({error}); it may be cut off or another kind of file: download it again"
+            f"{path} is not a whole ONNX model ({_short(error)}); it may be cut off, too deeply nested or another kind of file: "
+            "download it again"
         ) from error
     if not model.graph.node:
         raise ModelError(f"{path} is not an ONNX model: it holds no graph; give the .onnx file of a speech recogniser")
     if not all(isinstance(text, str) for text in _texts(model)):  # protobuf hands out bytes where a text is no UTF-8
         raise ModelError(f"{path} is damaged: some of its names are no text; download it again")
+    if any(len(text) > LONGEST_NAME for text in _names(model)):
+        raise ModelError(f"{path} is damaged: some of its names have over {LONGEST_NAME} characters; download it again")
     _check_arity(model, path)
-    constants = [attribute.t for node in model.graph.node if node.op_type == "Constant" for attribute in node.attribute]
-    for tensor in (*model.graph.initializer, *constants):
+    for tensor in _tensors(model):
         _settle_external(tensor, path)
+    _check_claims(model, path)
     return model
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 Maps = dict[str, mmap.mmap]
@@ -104,7 +122,85 @@ def _mapped(folder: Path, location: str, maps: Maps, offset: int, shape: tuple[i
     return np.frombuffer(maps[location], np.float32, math.prod(shape), offset).reshape(shape)
 
 
+def _graphs(model: Any) -> Iterator[Any]:
+    """Yield a model's graph, its functions, and every graph within a node of them."""
+    waiting = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs]
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Yield every tensor of a model, wherever it stands."""
+    for graph in _graphs(model):
+        if graph.DESCRIPTOR.name == "GraphProto":
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+                for sparse in (
+                    *([attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else ()),
+                    *attribute.sparse_tensors,
+                ):
+                    yield from (sparse.values, sparse.indices)
+
+
+SIZED_BY = {"ConstantOfShape": 0, "Expand": 1, "Tile": 1, "Range": 1, "Pad": 1, "Resize": 3}
+"""Operators whose result is as large as one of their inputs says, and the place of that input."""
+
+
+def _check_claims(model: Any, path: Path) -> None:
+    """Refuse nodes that make a tensor of gigabytes out of a constant that says how large it is to be."""
+    for graph in _graphs(model):
+        known = {node.output[0]: node.attribute for node in graph.node if node.op_type == "Constant" and node.output}
+        stored = {tensor.name: tensor for tensor in getattr(graph, "initializer", ())}
+        for node in graph.node:
+            place = SIZED_BY.get(node.op_type)
+            if place is None or place >= len(node.input):
+                continue
+            name = node.input[place]
+            claimed = math.prod(abs(one) for one in _sizes(stored.get(name), known.get(name, ())) if one)
+            if claimed > LARGEST_CLAIM:
+                raise ModelError(
+                    f"{path} is damaged: its node {node.name!r} ({node.op_type}) makes a tensor of {float(claimed):.0e} values, at "
+                    f"most {LARGEST_CLAIM:.0e} are expected; download it again"
+                )
+
+
+def _sizes(tensor: Any, attributes: Any) -> list[int]:
+    """Return the whole numbers of a small constant: a weight, or what a Constant node holds."""
+    import onnx
+
+    for attribute in attributes:
+        if attribute.name in ("value_ints", "value_int"):
+            return list(attribute.ints) or [attribute.i]
+        tensor = attribute.t if attribute.name == "value" else tensor
+    if tensor is None or tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type != onnx.TensorProto.INT64:
+        return []
+    if math.prod(tensor.dims) > 16:  # no shape has more axes
+        return []
+    if tensor.raw_data:
+        return [int(one) for one in np.frombuffer(tensor.raw_data[: len(tensor.raw_data) // 8 * 8], np.int64)]
+    return list(tensor.int64_data)
+
+
 def _texts(model: Any) -> Iterator[Any]:
+    """Yield every text in a model that Voxray looks at."""
+    yield from _names(model)
+    for tensor in model.graph.initializer:
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+
+
+def _names(model: Any) -> Iterator[Any]:
     """Yield every name in a model that Voxray looks at."""
     graph = model.graph
     for node in graph.node:
@@ -113,10 +209,6 @@ def _texts(model: Any) -> Iterator[Any]:
         yield one.name
     for value in (*graph.input, *graph.output):
         yield from (axis.dim_param for axis in value.type.tensor_type.shape.dim)
-    for tensor in graph.initializer:
-        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
-    for entry in model.metadata_props:
-        yield from (entry.key, entry.value)
 
 
 def _check_arity(model: Any, path: Path) -> None:
@@ -141,8 +233,11 @@ class _MalformedError(Exception):
 
 def _fields(data: mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int, int, int, int]]:
     """Yield (number, wire type, start of the field, start of its payload, stop) for each field of a message."""
-    at = start
+    at, count = start, 0
     while at < stop:
+        count += 1
+        if count > MOST_PARTS:
+            raise _MalformedError(f"it has over {MOST_PARTS} parts")
         key, body = _varint(data, at, stop)
         number, kind = key >> 3, key & 7
         if kind == VARINT:
@@ -180,32 +275,60 @@ def _lighten_model(data: mmap.mmap, location: str) -> bytes:
             graph = _lighten_graph(data, payload, stop, location)
             parts += [_key(MODEL_GRAPH, len(graph)), graph]
         else:
+            _affordable(stop - start)
             parts.append(data[start:stop])
     return b"".join(parts)
 
 
 def _lighten_graph(data: mmap.mmap, start: int, stop: int, location: str) -> bytes:
-    parts = []
+    parts, kept = [], 0
     for number, _, field, payload, end in _fields(data, start, stop):
         if number == GRAPH_INITIALIZER and end - payload > LARGE:
             tensor = _lighten_tensor(data, payload, end, location)
             parts += [_key(GRAPH_INITIALIZER, len(tensor)), tensor]
-        else:
-            parts.append(data[field:end])
+            kept += len(tensor)
+            continue
+        if number == GRAPH_NODE and end - payload > LARGEST_LIST:
+            _check_node(data, payload, end)
+        kept = _affordable(kept + end - field)
+        parts.append(data[field:end])
     return b"".join(parts)
+
+
+def _affordable(size: int) -> int:
+    """Return the size of what is not left on disk if memory may be taken for it."""
+    if size > LARGEST_REST:
+        raise _MalformedError(f"it has over {LARGEST_REST >> 20} MB that are no raw weights")
+    return size
+
+
+def _check_node(data: mmap.mmap, start: int, stop: int) -> None:
+    """Refuse a large node of which a list grows in memory."""
+    for number, _, _, payload, end in _fields(data, start, stop):
+        if number == NODE_ATTRIBUTE and end - payload > LARGEST_LIST:
+            _check_lists(data, payload, end, ATTRIBUTE_WIDENED)
+
+
+def _check_lists(data: mmap.mmap, start: int, stop: int, widened: tuple[int, ...]) -> None:
+    for number, _, _, payload, end in _fields(data, start, stop):
+        if number in widened and end - payload > LARGEST_LIST:
+            raise _MalformedError(f"a list in it takes {end - payload >> 20} MB")
 
 
 def _lighten_tensor(data: mmap.mmap, start: int, stop: int, location: str) -> bytes:
     """Return the tensor message with its raw data, if large, replaced by where it lies in the file."""
     import onnx
 
-    parts, reference = [], b""
+    parts, reference, kept = [], b"", 0
     for number, _, field, payload, end in _fields(data, start, stop):
         if number == TENSOR_RAW_DATA and end - payload > LARGE // 2:
             place = {"location": location, "offset": str(payload), "length": str(end - payload)}
             entries = [onnx.StringStringEntryProto(key=key, value=value) for key, value in place.items()]
             reference = onnx.TensorProto(data_location=onnx.TensorProto.EXTERNAL, external_data=entries).SerializeToString()
         else:
+            if number in TENSOR_WIDENED and end - payload > LARGEST_LIST:
+                raise _MalformedError(f"a list in it takes {end - payload >> 20} MB")
+            kept = _affordable(kept + end - field)
             parts.append(data[field:end])
     return b"".join([*parts, reference])
 

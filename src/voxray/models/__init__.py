@@ -1,12 +1,15 @@
-"""One file per family of recogniser, and the way from a path to an open model.
+"""One file per family of recogniser, and the way from a path or a hub's id to an open model.
 
 A family is a module of this folder with ``recognise(graph)``, which returns a layout or None, and a class ``Recogniser``.
+``hub`` is none: it finds the files of an id on this machine or fetches them.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -164,10 +167,34 @@ class Explainable(Recogniser, Protocol):
 BUNDLED = Path(__file__).parent.parent / "assets" / "model"
 
 
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model that Voxray knows by a short name, or has fetched.
+
+    Attributes:
+        alias: the short name; empty where there is none.
+        family: which recogniser opens it; empty where there is no alias.
+        source: hub and id, such as ``hf:owner/name``.
+        licence: as the hub told it; empty before the model was fetched, or where the hub is silent.
+        sizes: bytes of the model's files by precision; empty where not known.
+        note: what tells it from others.
+        held: folders of this machine that hold it: whose they are, the path, and the model files there with their sizes in bytes.
+    """
+
+    alias: str
+    family: str
+    source: str
+    licence: str
+    sizes: dict[str, int]
+    note: str
+    held: tuple[tuple[str, str, dict[str, int]], ...]
+
+
 def families() -> list[Any]:
     """Return the module of every family."""
     names = [module.name for module in pkgutil.iter_modules(__path__)]
-    return [importlib.import_module(f"{__name__}.{name}") for name in sorted(names)]
+    modules = [importlib.import_module(f"{__name__}.{name}") for name in sorted(names)]
+    return [module for module in modules if hasattr(module, "recognise")]
 
 
 def open_model(path: Path, options: RunOptions | None = None) -> Recogniser:
@@ -183,9 +210,19 @@ def open_model(path: Path, options: RunOptions | None = None) -> Recogniser:
         ModelError: when there is no model, a damaged one, or none of a known kind.
         AnatomyError: when its attention cannot be read or does not add up.
     """
+    return open_files(model_files(path), options)
+
+
+def open_files(files: Sequence[Path], options: RunOptions | None = None) -> Recogniser:
+    """Open the recogniser in some files; of several the one with the finest weights.
+
+    Raises:
+        ModelError: when one is damaged, or none is of a known kind.
+        AnatomyError: when its attention cannot be read or does not add up.
+    """
     from voxray.graph.graph import Graph
 
-    graphs = [Graph(file) for file in model_files(path)]  # a damaged file is told, never passed over for a coarser one
+    graphs = [Graph(file) for file in files]  # a damaged file is told, never passed over for a coarser one
     known = [(_coarseness(one), family, one) for one in graphs for family in families() if family.recognise(one) is not None]
     if not known:
         raise ModelError(_unknown(graphs[0]))
@@ -204,11 +241,73 @@ def model_files(path: Path) -> list[Path]:
         raise ModelError(f"no such model: {path}; give an .onnx file or a folder that holds one")
     if not path.is_dir():
         return [path]
-    # Hidden files are what file systems and downloads leave beside the real ones.
-    found = sorted(file for file in path.glob("[!.]*.onnx") if file.is_file())
-    if not found:
+    # Hidden files are what file systems and downloads leave beside the real ones. Hubs keep converted models in onnx/.
+    found = [sorted(file for file in place.glob("[!.]*.onnx") if file.is_file()) for place in (path, path / "onnx")]
+    if not any(found):
         raise ModelError(f"{path} holds no .onnx file; give the folder of an exported model or the file itself")
-    return found
+    return found[0] or found[1]
+
+
+def located(source: str | os.PathLike[str], progress: Progress | None = None) -> list[Path]:
+    """Return the model files that a path, a hub's id or a short name stands for.
+
+    What exists as a path is a path. Only an id can make Voxray fetch something, and only if its files are not on this machine.
+
+    Args:
+        source: a path, or a text such as ``sensevoice-small``, ``iic/SenseVoiceSmall-onnx``, ``hf:owner/name@revision:int8``.
+        progress: called with the bytes that were fetched and all that are missing.
+
+    Raises:
+        ModelError: when there is no such model, or it cannot be fetched.
+    """
+    path = Path(source)
+    if not isinstance(source, str) or path.exists():
+        return model_files(path)
+    from voxray.models import hub
+
+    address = hub.parse(source)
+    if address is None and hub.ADDRESS.fullmatch(source):
+        raise ModelError(
+            f"no such model: {source}; give an .onnx file or a folder that holds one, an id such as hf:owner/name or "
+            "ms:owner/name, or a name that 'voxray models' lists"
+        )
+    if address is None:
+        return model_files(path)
+    if address.family and address.family not in _family_names():
+        raise ModelError(f"{source} is a {address.family} model, which this version of Voxray cannot open; see 'voxray models'")
+    return hub.find(address, progress)
+
+
+def is_id(source: str | os.PathLike[str]) -> bool:
+    """Tell whether a text names a model on a hub; what exists as a path is a path."""
+    from voxray.models import hub
+
+    return isinstance(source, str) and not Path(source).exists() and hub.parse(source) is not None
+
+
+def listed_models() -> list[ListedModel]:
+    """Return the models that have a short name and those that were fetched by their id, and where this machine has them."""
+    from voxray.models import hub
+
+    settings = hub.Settings.read(os.environ)
+    names = {one.alias: one for one in hub.KNOWN if one.family in _family_names()}
+    found = [
+        _listed(one, [*hub.held(address, settings)]) for one in names.values() if (address := hub.parse(one.source)) is not None
+    ]
+    folders = {folder for one in found for _, folder, _ in one.held}
+    others = [one for one in hub.fetched(settings) if str(one.folder) not in folders]
+    return found + [_listed(hub.Known("", "", hub.address_of(one)), [one]) for one in others]
+
+
+def _listed(known: Any, held: Sequence[Any]) -> ListedModel:
+    models = [{name: size for name, size in sorted(one.files.items()) if name.endswith(".onnx")} for one in held]
+    there = tuple((one.where, str(one.folder), files) for one, files in zip(held, models, strict=True) if files)
+    licence = known.licence or next((one.licence for one in held if one.licence), "")
+    return ListedModel(known.alias, known.family, known.source, licence, dict(known.sizes), known.note, there)
+
+
+def _family_names() -> list[str]:
+    return [family.__name__.rsplit(".", 1)[1] for family in families()]
 
 
 def _coarseness(graph: Graph) -> tuple[int, str]:
@@ -219,8 +318,9 @@ def _coarseness(graph: Graph) -> tuple[int, str]:
 
 
 def _unknown(graph: Graph) -> str:
-    inputs = ", ".join(f"{name}{list(shape)}" for name, (_, shape) in graph.inputs.items())
+    inputs = [f"{name[:60]}{list(shape)[:8]}" for name, (_, shape) in graph.inputs.items()]
+    more = f" and {len(inputs) - 8} more" if len(inputs) > 8 else ""
     return (
-        f"{graph.path} takes the inputs {inputs}: no recogniser that Voxray knows; expected a SenseVoice exported by FunASR "
-        "(speech, speech_lengths, language, textnorm) or by sherpa-onnx (x, x_length, language, text_norm)"
+        f"{graph.path} takes the inputs {', '.join(inputs[:8])[:600]}{more}: no recogniser that Voxray knows; expected a "
+        "SenseVoice or another model of 'voxray models', as its exporter wrote it"
     )

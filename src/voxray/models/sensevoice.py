@@ -3,6 +3,14 @@
 Four prompt rows (language, emotion, event, text normalisation) stand before the frames of sound. Their outputs are tags and are
 read **by row**: a blank among them shifts nothing. Everything after them is CTC.
 
+Four layouts are known, told by what the graph does with its inputs (``voxray.graph.entrance``); opened, all take the same
+normalised features of 560 numbers, by which explanations are told too:
+
+- FunASR and sherpa-onnx: as it is;
+- lovemefan: its caller joins the prompts to the sound; the rows of ``embedding.npy`` are joined inside the graph instead;
+- OpenVoiceOS: a filter bank goes in; stacking and normalisation are cut off the graph, after both were shown to be Voxray's own,
+  and the normalisation is read from its weights.
+
 Time: frame k of sound is the stack of the fbank windows 6k-3 to 6k+3; its centre lies at ``60 k + 12.5`` ms. A token's span is
 that of the frames that emit it, each from 30 ms before its centre to 30 ms after. FunASR prints the same spans 12.5 ms earlier
 (it counts from the start of the window), sherpa-onnx prints only starts, ``60 k`` ms: 17.5 ms later than ours.
@@ -14,10 +22,12 @@ that of the frames that emit it, each from 30 ms before its centre to 30 ms afte
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,18 +35,20 @@ import numpy.typing as npt
 
 from voxray import ctc
 from voxray.audio import load_audio
-from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn
+from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn, stack
 from voxray.graph.anatomy import Anatomy, Block, find_anatomy
+from voxray.graph.entrance import Entrance, Front, find_entrance, whole, with_prompts, without_front
 from voxray.graph.graph import Graph
 from voxray.graph.knockout import FRAMES, KEYS, with_knockout
 from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
-from voxray.graph.tape import Gradients, Recording
-from voxray.graph.weights import layer_weights, linear_parts, linear_weight, norm_weights
+from voxray.graph.tape import Gradients, Recording, Recordings
+from voxray.graph.weights import check_surplus, layer_weights, linear_parts, linear_weight, norm_weights
 from voxray.trace import Trace
 from voxray.transcript import Reading, Rows, greedy_tokens, join
 from voxray.types import (
     TAG_KINDS,
+    AnatomyError,
     Audio,
     Features,
     FloatArray,
@@ -63,6 +75,8 @@ ALTERNATIVES = 5  # listed at each emission of a trace
 KEEP = 384 << 20  # bytes of evidence that a trace keeps from its own pass; 30 s of the official model take 335 MB
 LANGUAGES = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}  # rows of the prompt embedding
 WITH_ITN, WITHOUT_ITN = 14, 15
+LARGEST_TABLE, LARGEST_CONFIG = 4096, 1 << 20  # prompt rows; bytes
+FRONT_TOLERANCE = 1e-5  # of the largest feature
 WINDOW_CENTRE = 0.0125  # s; the middle of the first 25 ms window
 EMOTIONS = ("HAPPY", "SAD", "ANGRY", "NEUTRAL", "FEARFUL", "DISGUSTED", "SURPRISED", "OTHER", "EMO_UNKNOWN")
 EVENTS = (
@@ -85,15 +99,18 @@ LANGUAGE_TAG = re.compile(r"[a-z]{2,3}|nospeech")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an exporter names the graph's inputs and output.
+    """How a graph is entered and left. Whatever its file asks for, the graph is brought to these inputs when it is opened.
 
     Attributes:
-        name: who exports so.
-        speech: (B, T, 560) float32, stacked and normalised features.
-        lengths: (B,) int32.
-        language: (B,) int32, row of the prompt embedding.
-        textnorm: (B,) int32, likewise.
-        logits: (B, T + 4, V) float32.
+        name: who exports so: ``funasr``, ``sherpa-onnx``, ``lovemefan`` (prompt rows from outside), ``openvoiceos`` (filter bank
+            in, front-end in the graph).
+        speech: (B, T, 560), stacked and normalised features.
+        lengths: (B,) whole numbers.
+        language: (B,) row of the prompt embedding.
+        textnorm: (B,) likewise.
+        logits: (B, T + 4, V).
+        batch: items in each run; 0 where any number may be.
+        bank: (B, 6 T, 80) the filter bank of a file that holds its own front-end: only its shape is used; else empty.
     """
 
     name: str
@@ -102,21 +119,94 @@ class Layout:
     language: str
     textnorm: str
     logits: str
+    batch: int = 0
+    bank: str = ""
 
 
-LAYOUTS = (
-    Layout("funasr", "speech", "speech_lengths", "language", "textnorm", "ctc_logits"),
-    Layout("sherpa-onnx", "x", "x_length", "language", "text_norm", "logits"),
-)
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A graph brought to the inputs that this family feeds, and the normalisation of its features."""
+
+    graph: Graph
+    layout: Layout
+    cmvn: Cmvn
 
 
 def recognise(graph: Graph) -> Layout | None:
-    """Return the layout of a graph if it is a SenseVoice, told by its inputs and outputs."""
-    for layout in LAYOUTS:
-        wanted = {layout.speech, layout.lengths, layout.language, layout.textnorm}
-        if set(graph.inputs) == wanted and layout.logits in graph.outputs and len(graph.inputs[layout.speech][1]) == 3:
-            return layout
-    return None
+    """Return the layout of a graph if it is a SenseVoice, told by its inputs and by what it does with them, not by names."""
+    entrance = find_entrance(graph)
+    if entrance is None or entrance.width != DEFAULT.lfr_m * DEFAULT.mels or entrance.batch not in (0, 1):
+        return None
+    bank = graph.inputs[entrance.sound][1][-1] == DEFAULT.mels
+    if not entrance.language:
+        return _layout("lovemefan", entrance) if entrance.width == graph.inputs[entrance.sound][1][-1] else None
+    told = "neg_mean" in graph.metadata or len(graph.outputs) == 1
+    return _layout("openvoiceos" if bank else "sherpa-onnx" if told else "funasr", entrance)
+
+
+def _layout(name: str, entrance: Entrance, bank: str = "") -> Layout:
+    names = (entrance.sound, entrance.lengths, entrance.language, entrance.textnorm, entrance.logits)
+    return Layout(name, *names, batch=entrance.batch, bank=bank)
+
+
+def prepare(graph: Graph, options: RunOptions | None = None) -> Opened:
+    """Bring a graph to stacked, normalised features and two prompts.
+
+    Raises:
+        ModelError: when it is no SenseVoice, or a file that belongs to it is missing or damaged.
+        AnatomyError: when a front-end in the graph does otherwise than Voxray's.
+    """
+    layout, entrance = recognise(graph), find_entrance(graph)
+    if layout is None or entrance is None:
+        raise ModelError(f"{graph.path} is no SenseVoice: its inputs are {', '.join(graph.inputs)}")
+    if layout.name == "lovemefan":
+        table = _read_table(graph.path.parent / "embedding.npy", entrance.width)
+        changed, entrance = with_prompts(graph, entrance, table)
+        return Opened(changed, _layout(layout.name, entrance), _read_normalisation(graph))
+    if layout.name == "openvoiceos":
+        changed, cut, front = without_front(graph, entrance)
+        cmvn = Cmvn(front.shift, front.scale)
+        _check_front(front, entrance, cmvn, options)
+        return Opened(changed, _layout(layout.name, cut, entrance.sound), cmvn)
+    return Opened(graph, layout, _read_normalisation(graph))
+
+
+def _read_table(path: Path, width: int) -> FloatArray:
+    """Return the prompt rows that lie beside a model which is given them with the sound, (R, 560) float32.
+
+    Raises:
+        ModelError: when the file is missing, or holds something else.
+    """
+    try:
+        table = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a claim takes no memory
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file; this model takes its prompts from it: copy it beside the model") from None
+    except (OSError, ValueError, EOFError):
+        table = None
+    fits = isinstance(table, np.ndarray) and table.dtype.kind == "f" and table.shape[1:] == (width,)
+    if not fits or not WITHOUT_ITN < len(table) <= LARGEST_TABLE or not np.isfinite(table).all():
+        raise ModelError(
+            f"{path} holds no prompt rows: {WITHOUT_ITN + 1} or more of {width} numbers were expected; download it again"
+        )
+    return np.array(table, np.float32)
+
+
+def _check_front(front: Front, entrance: Entrance, cmvn: Cmvn, options: RunOptions | None) -> None:
+    """Refuse a front-end in the graph that makes other features of a filter bank than Voxray does.
+
+    Raises:
+        AnatomyError: when it does.
+    """
+    bank = np.random.default_rng(0).normal(8.0, 4.0, (67, DEFAULT.mels)).astype(np.float32)  # no whole number of stacks
+    numbers = {entrance.lengths: [len(bank)], entrance.language: [0], entrance.textnorm: [0]}
+    feeds = {entrance.sound: bank[None]} | {name: whole(front.graph, name, one) for name, one in numbers.items()}
+    (found,) = Runner(front.graph, options).run(feeds, [front.features])
+    wanted = (stack(bank) + cmvn.shift) * cmvn.scale
+    if found[0].shape != wanted.shape or not np.abs(found[0] - wanted).max() <= FRONT_TOLERANCE * np.abs(wanted).max():
+        raise AnatomyError(
+            f"{front.graph.path.name}: the front-end in this graph stacks or normalises otherwise than SenseVoice's; "
+            "use a file that takes stacked features"
+        )
 
 
 class Recogniser:
@@ -135,25 +225,29 @@ class Recogniser:
     family = "sensevoice"
 
     def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
-        layout = recognise(graph)
-        if layout is None:
-            raise ModelError(f"{graph.path} is no SenseVoice: its inputs are {', '.join(graph.inputs)}")
-        self.graph, self.layout = graph, layout
+        opened = prepare(graph, options)
+        graph, layout = opened.graph, opened.layout
+        self.graph, self.layout, self.cmvn = graph, layout, opened.cmvn
         self.anatomy: Anatomy = find_anatomy(graph, layout.logits)
+        check_surplus(graph, self.anatomy)
         size = _vocabulary_size(graph, self.anatomy)
         self.vocabulary: Vocabulary = read_vocabulary(graph.path.parent, size)
-        self.cmvn: Cmvn = _read_normalisation(graph)
         self.labels: dict[str, dict[str, int]] = {kind: _labels(self.vocabulary, kind) for kind in TAG_KINDS}
-        self._languages = _languages(graph)
-        self._textnorms = {True: _number(graph, "with_itn", WITH_ITN), False: _number(graph, "without_itn", WITHOUT_ITN)}
+        told = _settings(graph)
+        self._languages = _languages(told)
+        self._textnorms = {True: _number(told, "with_itn", WITH_ITN), False: _number(told, "without_itn", WITHOUT_ITN)}
         self.lean = False
-        self.blank = _number(graph, "blank_id", BLANK)
+        self.blank = _number(told, "blank_id", BLANK)
         if not 0 <= self.blank < size:
-            raise ModelError(f"{graph.path}: its metadata says blank_id {self.blank}, but it has {size} tokens; export it again")
+            raise ModelError(f"{told.place} says blank_id {self.blank}, but it has {size} tokens; export it again")
         self._weights: dict[int, LayerWeights] = {}
         self._runner = Runner(graph, options, together=[block.probabilities for block in self.anatomy.blocks])
         noise = np.random.default_rng(0).standard_normal((12, self.cmvn.shift.size)).astype(np.float32)
-        self.proof: Proof = prove(graph, self.anatomy, self._runner, self.feeds([noise], "auto", textnorm=False))
+        feeds = self.feeds([noise], "auto", textnorm=False)
+        self.proof: Proof = prove(graph, self.anatomy, self._runner, feeds)
+        rows = self.run(feeds, [layout.logits])[0].shape[1]
+        if rows != len(noise) + PROMPTS:
+            raise AnatomyError(f"{graph.path.name}: {len(noise)} frames give {rows} rows, {len(noise) + PROMPTS} were expected")
 
     def __repr__(self) -> str:
         return f"SenseVoice({self.name!r}, {self.layout.name}, {self.anatomy.precision}, {self.layers} layers x {self.heads} heads)"
@@ -361,9 +455,13 @@ class Recogniser:
         Raises:
             OptionError: when the model has no such language.
         """
-        feeds = self.feeds([part.values for part in parts], language, textnorm=textnorm)
-        (rows,) = self._runner.run(feeds, [self.layout.logits])
-        return [one[: len(part.values) + PROMPTS] for one, part in zip(rows, parts, strict=True)]
+        found: list[FloatArray] = []
+        size = self.layout.batch or max(1, len(parts))
+        for first in range(0, len(parts), size):
+            feeds = self.feeds([part.values for part in parts[first : first + size]], language, textnorm=textnorm)
+            (rows,) = self._runner.run(feeds, [self.layout.logits])
+            found.extend(np.asarray(rows, np.float32))
+        return [one[: len(part.values) + PROMPTS] for one, part in zip(found, parts, strict=True)]
 
     def run(self, feeds: Mapping[str, Any], outputs: Sequence[str]) -> list[Any]:
         """Run the graph for any of its tensors; see ``voxray.graph.session.Runner.run``."""
@@ -390,17 +488,21 @@ class Recogniser:
             padded = np.zeros((len(values), int(lengths.max()), values[0].shape[1]), np.float32)
             for row, one in zip(padded, values, strict=True):
                 row[: len(one)] = one
-        return {
-            self.layout.speech: padded,
-            self.layout.lengths: lengths,
-            self.layout.language: np.full(len(values), self._languages[language], np.int32),
-            self.layout.textnorm: np.full(len(values), self._textnorms[bool(textnorm)], np.int32),
+        layout, steps = self.layout, DEFAULT.lfr_n if self.layout.bank else 1
+        numbers = {
+            layout.lengths: lengths * steps,
+            layout.language: np.full(len(values), self._languages[language]),
+            layout.textnorm: np.full(len(values), self._textnorms[bool(textnorm)]),
         }
+        feeds = {layout.speech: padded} | {name: whole(self.graph, name, one) for name, one in numbers.items()}
+        if layout.bank:  # the graph counts its frames; zeros that nobody reads take no memory
+            feeds[layout.bank] = np.zeros((len(values), steps * padded.shape[1], DEFAULT.mels), np.float32)
+        return feeds
 
     @property
     def batches_exactly(self) -> bool:
         """Whether a sound's output does not depend on the others of its batch: dynamic quantisation takes them as one."""
-        return self.anatomy.precision != "int8"
+        return self.anatomy.precision != "int8" or self.layout.batch == 1
 
     def layer_weights(self, index: int) -> LayerWeights:
         """Return the weights of a layer.
@@ -443,10 +545,12 @@ class Recogniser:
             self._check_twin(trace.evidence[0].logits(), recording.logits[0])
         return recording, fresh
 
-    def tape_of(self, values: FloatArray, language: str, *, textnorm: bool, frozen: bool) -> Recording:
+    def tape_of(self, values: FloatArray, language: str, *, textnorm: bool, frozen: bool) -> Recording | Recordings:
         """Run features (B, T, D) forward so that they can be run backward."""
-        feeds = self.feeds(list(values), language, textnorm=textnorm)
-        return self.gradients.record(feeds, frozen=frozen)[0]
+        size = self.layout.batch or len(values)
+        batches = [list(values[first : first + size]) for first in range(0, len(values), size)]
+        runs = [self.gradients.record(self.feeds(one, language, textnorm=textnorm), frozen=frozen)[0] for one in batches]
+        return runs[0] if len(runs) == 1 else Recordings(runs)
 
     @property
     def is_float(self) -> bool:
@@ -457,7 +561,8 @@ class Recogniser:
         """Return two short inputs of different batch and length."""
         noise = np.random.default_rng(0)
         width = self.cmvn.shift.size
-        made = [[noise.standard_normal((rows, width)).astype(np.float32)] * items for items, rows in ((2, 7), (3, 11))]
+        sizes = ((1, 7), (1, 11)) if self.layout.batch else ((2, 7), (3, 11))
+        made = [[noise.standard_normal((rows, width)).astype(np.float32)] * items for items, rows in sizes]
         first, second = (self.feeds(values, "auto", textnorm=False) for values in made)
         return first, second
 
@@ -483,7 +588,7 @@ class Recogniser:
         kept = keep.astype(np.float32)
         feeds = self.feeds([part.values], language, textnorm=textnorm) | {KEYS: kept[None, None, None], FRAMES: kept[None, None]}
         (rows,) = self._knocked.run(feeds, [self.layout.logits])
-        return np.asarray(rows[0])
+        return np.asarray(rows[0], np.float32)
 
     @cached_property
     def _knocked(self) -> Runner:
@@ -673,22 +778,51 @@ def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:
     return weight[1]
 
 
-def _languages(graph: Graph) -> dict[str, int]:
-    """Return the prompt row of each language, from the metadata where it is there."""
-    named = [key for key in graph.metadata if key.startswith("lang_")]
-    told = {key[5:]: _number(graph, key, 0) for key in named}
-    if told and "auto" not in told:
-        raise ModelError(f"{graph.path}: the languages in its metadata lack lang_auto; export it again")
-    return told or dict(LANGUAGES)
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a file says of its prompts, by the keys of sherpa-onnx, and where it says so."""
+
+    told: dict[str, str]
+    place: str
 
 
-def _number(graph: Graph, key: str, default: int) -> int:
-    """Return a whole number of the metadata, or the default where it is not there."""
-    text = graph.metadata.get(key, str(default))
+def _settings(graph: Graph) -> Settings:
+    """Return the settings in a file's metadata, or else in the ``config.json`` beside it.
+
+    Raises:
+        ModelError: when the ``config.json`` of a SenseVoice cannot be read.
+    """
+    path = graph.path.parent / "config.json"
+    if graph.metadata or not path.is_file() or path.stat().st_size > LARGEST_CONFIG:
+        return Settings(graph.metadata, f"{graph.path}: its metadata")
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(told, dict) or told.get("model_type") != "sensevoice":  # many tools keep a file of this name
+            return Settings({}, str(path))
+        languages = {f"lang_{name}": str(row) for name, row in dict(told.get("languages") or {}).items()}
+        norms = dict(told.get("textnorm") or {})
+        rows = {"with_itn": norms.get("withitn"), "without_itn": norms.get("woitn"), "blank_id": told.get("blank_token_id")}
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"{path} is no readable configuration ({error}); copy or download it again") from error
+    return Settings(languages | {name: str(row) for name, row in rows.items() if row is not None}, str(path))
+
+
+def _languages(settings: Settings) -> dict[str, int]:
+    """Return the prompt row of each language, from the settings where they tell it."""
+    named = [key for key in settings.told if key.startswith("lang_")]
+    rows = {key[5:]: _number(settings, key, 0) for key in named}
+    if rows and "auto" not in rows:
+        raise ModelError(f"{settings.place} has languages but no lang_auto; export it again")
+    return rows or dict(LANGUAGES)
+
+
+def _number(settings: Settings, key: str, default: int) -> int:
+    """Return a whole number of the settings, or the default where it is not there."""
+    text = settings.told.get(key, str(default))
     try:
         return int(text)
     except ValueError as error:
-        raise ModelError(f"{graph.path}: its metadata says {key} {text!r}, a whole number was expected; export it again") from error
+        raise ModelError(f"{settings.place} says {key} {text[:40]!r}, a whole number was expected; export it again") from error
 
 
 def _read_normalisation(graph: Graph) -> Cmvn:

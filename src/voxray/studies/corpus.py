@@ -19,6 +19,7 @@ from typing import Any, Literal
 from voxray.api import load_model
 from voxray.audio import load_audio
 from voxray.manifest import Item, Manifest, read_manifest
+from voxray.models import is_id
 from voxray.studies.errors import Beyond
 from voxray.studies.folder import SUMMARY, RunFolder, read_records
 from voxray.studies.summary import summarise
@@ -67,7 +68,7 @@ def evaluate(
     Args:
         manifest: see :func:`voxray.manifest.read_manifest`.
         out: the folder of the run: ``run.json``, ``results.jsonl``, ``summary.json``.
-        model: an ``.onnx`` file or its folder; None for the bundled model.
+        model: an ``.onnx`` file, its folder, or an id as ``load_model`` takes it; None for the bundled model.
         inquiry: what is asked of every clip; None for what is wrong, without evidence and causes. With the language ``manifest``
             each clip is recognised under the language that its line names, with ``auto`` under ``auto`` where it does not.
         processes: workers; results do not depend on it.
@@ -90,7 +91,8 @@ def evaluate(
     if not listed.items:
         raise OptionError(f"{listed.path} lists no clip that can be read: {listed.problems[0]}")
     asked = inquiry or Inquiry(evidence=False, causes=False)
-    job = Job(None if model is None else Path(model).absolute(), threads, asked, prepare or opened)
+    placed = model if model is None or is_id(model) else Path(model).absolute()  # of an id, every worker finds the files
+    job = Job(placed, threads, asked, prepare or opened)
     with RunFolder(Path(out)) as folder:
         _fill(folder, listed, job, _Way(engine, processes, restart, progress))
     records = read_records(folder.path)

@@ -305,6 +305,8 @@ def _listen(
     trace = model.trace(clip.sound() if callable(clip.sound) else clip.sound, "auto", textnorm=textnorm)
     if not trace.pieces:
         raise OptionError(f"{trace.audio.name} holds no speech, so there is nothing to compare; leave it out")
+    if not trace.tags:
+        raise OptionError(f"{trace.model.name} decides no language, so languages cannot be compared; give a SenseVoice")
     tags = _language_tag(trace)
     label, *others = sorted(tags, key=lambda name: -tags[name])
     language = clip.language or label

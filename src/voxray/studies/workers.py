@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import signal
 import sys
 from collections import deque
@@ -15,7 +16,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, resource_tracker
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -39,13 +39,13 @@ class Job:
     """What every worker does.
 
     Attributes:
-        model: an ``.onnx`` file or its folder; None for the bundled model.
+        model: an ``.onnx`` file, its folder, or an id as ``load_model`` takes it; None for the bundled model.
         threads: of each worker.
         inquiry: what is asked of every clip; anything that can be sent to another process.
         prepare: opens the model; returns what it is and the function that makes a clip's record.
     """
 
-    model: Path | None
+    model: str | os.PathLike[str] | None
     threads: int
     inquiry: Any
     prepare: Prepare

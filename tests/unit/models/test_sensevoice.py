@@ -46,13 +46,17 @@ def test_every_family_keeps_the_contract() -> None:
         ("sensevoice-funasr-dynamo/model.onnx", "funasr"),
         ("sensevoice-sherpa/model.onnx", "sherpa-onnx"),
         ("sensevoice-sherpa/model.int8.onnx", "sherpa-onnx"),
-        ("sensevoice-lovemefan/sense-voice-encoder.onnx", None),
-        ("sensevoice-dynamo/model.onnx", None),
+        ("sensevoice-lovemefan/sense-voice-encoder.onnx", "lovemefan"),
+        ("sensevoice-lovemefan/sense-voice-encoder-int8.onnx", "lovemefan"),
+        ("sensevoice-dynamo/model.onnx", "openvoiceos"),
+        ("sensevoice-dynamo/model_int8.onnx", "openvoiceos"),
+        ("sensevoice-variants/model_fp16.onnx", "funasr"),
+        ("sensevoice-variants/model_q4.onnx", "funasr"),
         ("paraformer-funasr/model.onnx", None),
         ("paraformer-sherpa/model.onnx", None),
     ],
 )
-def test_layouts_are_told_by_inputs_and_outputs(name: str, layout: str | None, shared_fixtures: Path) -> None:
+def test_layouts_are_told_by_what_the_graph_does(name: str, layout: str | None, shared_fixtures: Path) -> None:
     found = recognise(Graph(shared_fixtures / name))
     assert (found.name if found else None) == layout
 
@@ -327,7 +331,7 @@ def test_int8_batches_shift_a_little(bundled_int8: Any, clips: Path) -> None:
     ("entries", "message"),
     [
         ({"lang_auto": "0", "lang_en": "four"}, r"model\.onnx: its metadata says lang_en 'four', a whole number was expected"),
-        ({"lang_en": "4"}, "the languages in its metadata lack lang_auto; export it again"),
+        ({"lang_en": "4"}, "its metadata has languages but no lang_auto; export it again"),
         ({"blank_id": "no"}, "its metadata says blank_id 'no', a whole number was expected"),
         ({"blank_id": "280"}, "its metadata says blank_id 280, but it has 280 tokens"),
         ({"with_itn": "on"}, "its metadata says with_itn 'on', a whole number was expected"),

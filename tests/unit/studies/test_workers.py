@@ -148,7 +148,8 @@ def test_a_writer_gets_its_turn_while_clips_take_long() -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs the tests in the background has it ignored
 sys.path.insert(0, {folder!r})
 from test_workers import items, job
 from voxray.studies.workers import local
