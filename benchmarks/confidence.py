@@ -2,8 +2,8 @@
 
     PYTHONPATH=training python benchmarks/confidence.py [--write]
 
-Clips are drawn from the speech generator with noise, rooms and events, half of them in held-out voices, so that there are mistakes to
-learn from. The fit sees one seed, the table another. With ``--write`` the calibration goes beside the bundled model and the table
+Clips are drawn from the speech generator with noise, rooms and events, half of them in held-out voices, so that there are
+mistakes to learn from. The fit sees one seed, the table another. With ``--write`` the calibration goes beside the bundled model and the table
 into ``docs/confidence.md``.
 """
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import voxray
 from truespeech.clip import Clip, Recipe
 from truespeech.voices import HELD_OUT, KNOWN
 from truespeech.workers import clips
-
-import voxray
 from voxray.measures import calibration
 from voxray.measures.confidence import max_probability, tsallis, word
 from voxray.models import BUNDLED
@@ -83,8 +83,8 @@ def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
     """Return the documentation page."""
     calibrated = fitted["tsallis"].apply(judged["tsallis"])
     fitted_on = (
-        f"Fitted on {len(fit['right'])} words ({fit['right'].mean():.1%} right), judged on {len(judged['right'])} others "
-        f"({judged['right'].mean():.1%} right):\nsynthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,\n"
+        f"Fitted on {len(fit['right'])} words ({fit['right'].mean():.1%} right), judged on {len(judged['right'])} "
+        f"others ({judged['right'].mean():.1%} right):\nsynthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,\n"
         f"half of the clips in voices that the model never heard. Model {model.info.sha256[:12]}, seeds {FIT} and {JUDGE}."
     )
     return "\n".join(
@@ -101,8 +101,8 @@ def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
             "",
             *rows_of(judged, fitted),
             "",
-            "ECE: expected calibration error over 10 bins, 0 is best. NCE: normalised cross entropy, 1 is best, 0 says no more than",
-            "the average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error, 0 is best.",
+            "ECE: expected calibration error over 10 bins, 0 is best. NCE: normalised cross entropy, 1 is best, 0 says no more",
+            "than the average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error, 0 is best.",
             "",
             *reliability_rows(calibrated, judged["right"]),
             "",
