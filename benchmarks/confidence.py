@@ -3,8 +3,8 @@
     PYTHONPATH=training python benchmarks/confidence.py [--write]
 
 Clips are drawn from the speech generator with noise, rooms and events, half of them in held-out voices, so that there are
-mistakes to learn from. The fit sees one seed, the table another. With ``--write`` the calibration goes beside the bundled model and the table
-into ``docs/confidence.md``.
+mistakes to learn from. The fit sees one seed, the table another. With ``--write`` the calibration goes beside the bundled
+model and the table into ``docs/confidence.md``.
 """
 
 from __future__ import annotations
@@ -82,9 +82,10 @@ def reliability_rows(values: np.ndarray, right: np.ndarray) -> list[str]:
 def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
     """Return the documentation page."""
     calibrated = fitted["tsallis"].apply(judged["tsallis"])
+    counts = [f"{len(one['right'])} {{}} ({one['right'].mean():.1%} right)" for one in (fit, judged)]
     fitted_on = (
-        f"Fitted on {len(fit['right'])} words ({fit['right'].mean():.1%} right), judged on {len(judged['right'])} "
-        f"others ({judged['right'].mean():.1%} right):\nsynthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,\n"
+        f"Fitted on {counts[0].format('words')}, judged on {counts[1].format('others')}:\n"
+        "synthetic speech in five languages, noise at -2 to 20 dB, rooms, channels, events,\n"
         f"half of the clips in voices that the model never heard. Model {model.info.sha256[:12]}, seeds {FIT} and {JUDGE}."
     )
     return "\n".join(
@@ -102,7 +103,8 @@ def page(fit: Table, judged: Table, fitted: dict[str, Any], model: Any) -> str:
             *rows_of(judged, fitted),
             "",
             "ECE: expected calibration error over 10 bins, 0 is best. NCE: normalised cross entropy, 1 is best, 0 says no more",
-            "than the average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error, 0 is best.",
+            "than the average. AUROC: how well low confidence finds wrong words, 0.5 is chance. Brier: mean squared error,",
+            "0 is best.",
             "",
             *reliability_rows(calibrated, judged["right"]),
             "",
