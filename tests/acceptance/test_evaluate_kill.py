@@ -24,7 +24,7 @@ from voxray.demo import demo_clips
 from voxray.studies.folder import read_records
 
 KILLS = int(os.environ.get("VOXRAY_KILLS", "4"))
-CLIPS = int(os.environ.get("VOXRAY_KILL_CLIPS", "40"))
+CLIPS = int(os.environ.get("VOXRAY_KILL_CLIPS", "120"))
 SEED = int(os.environ.get("VOXRAY_KILL_SEED", "0"))
 STARTING = 1.5  # seconds in which a run starts its workers and opens the model
 
@@ -73,9 +73,8 @@ def ids(out: Path) -> list[str]:
 def kill(process: subprocess.Popen[bytes], out: Path, lines: int, rng: np.random.Generator) -> bool:
     """Kill a run at a random moment of its start, or after so many more lines; tell whether it was still running."""
     there = len(ids(out))
-    if lines == 0:
-        time.sleep(rng.uniform(0, STARTING))
-    while lines and len(ids(out)) < there + lines and process.poll() is None:
+    until = time.monotonic() + (rng.uniform(0, STARTING) if lines == 0 else 60)
+    while len(ids(out)) < there + max(lines, 1) and time.monotonic() < until and process.poll() is None:
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.04))
     running = process.poll() is None
