@@ -539,7 +539,7 @@ def _predicted(samples: Float64Array, missing: BoolArray, rate: int) -> Float64A
         for part in np.split(block, range(512, len(block), 512)):  # a system of more unknowns takes too long
             first, last = max(0, part[0] - around), min(len(samples), part[-1] + 1 + around)
             result[part] = _interpolated(result[first:last], part - first)
-    return result
+    return np.asarray(result, np.float64)
 
 
 def _interpolated(samples: Float64Array, unknown: IntArray) -> Float64Array:
@@ -557,7 +557,7 @@ def _interpolated(samples: Float64Array, unknown: IntArray) -> Float64Array:
         spectrum = np.abs(np.fft.rfft(values, 2 * len(values))) ** 2
         correlation = np.fft.irfft(spectrum)[: order + 1]
         if correlation[0] <= 0:
-            return values[unknown]
+            break
         correlation[0] *= 1 + 1e-9
         filters = np.concatenate([[1.0], -solve_toeplitz(correlation[:-1], correlation[1:])])
         weights = np.correlate(filters, filters, "full")[order:]
@@ -567,7 +567,7 @@ def _interpolated(samples: Float64Array, unknown: IntArray) -> Float64Array:
         silent[unknown] = 0.0
         pull = np.convolve(silent, np.concatenate([weights[:0:-1], weights]), "same")[unknown]
         values[unknown] = np.linalg.solve(matrix, -pull)
-    return values[unknown]
+    return np.asarray(values[unknown], np.float64)
 
 
 # -- tempo ---------------------------------------------------------------------------------------------------------------------

@@ -213,7 +213,8 @@ def without_front(graph: Graph, entrance: Entrance) -> tuple[Graph, Entrance, Fr
 
 def _normalisation(graph: Graph, entrance: Entrance) -> tuple[FloatArray, FloatArray, Any]:
     """Return shift, scale and last node of the first normalisation on the way of the sound: an addition, then a product."""
-    reached, added = {entrance.sound}, {entrance.sound: np.zeros(0, np.float32)}
+    reached = {entrance.sound}
+    added: dict[str, FloatArray] = {entrance.sound: np.zeros(0, np.float32)}
     for node in graph.nodes:
         entering = next((name for name in node.input if name in reached), "")
         if not entering or node.op_type == "Shape":
@@ -226,7 +227,7 @@ def _normalisation(graph: Graph, entrance: Entrance) -> tuple[FloatArray, FloatA
         elif node.op_type in ("Add", "Sub"):
             added[node.output[0]] = value if node.op_type == "Add" else -value
         elif node.op_type in ("Mul", "Div") and len(added.get(entering, ())) == entrance.width:
-            return added[entering], value if node.op_type == "Mul" else 1 / value, node
+            return added[entering], np.asarray(value if node.op_type == "Mul" else 1 / value, np.float32), node
     raise AnatomyError(
         f"{graph.path.name} takes a filter bank, but no normalisation of its {entrance.width} stacked features (a sum, then a "
         "product) was found; use the file as exported"

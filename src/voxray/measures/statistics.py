@@ -308,7 +308,8 @@ def _drawn(
 def _rates(numerators: Float64Array, denominators: Float64Array) -> Float64Array:
     """Return the pooled rate of every round, (rounds, n) -> (rounds,); NaN where there is nothing to divide by."""
     bottom = denominators.sum(axis=1)
-    return np.divide(numerators.sum(axis=1), bottom, out=np.full(len(bottom), np.nan), where=bottom > 0)
+    found: Float64Array = np.divide(numerators.sum(axis=1), bottom, out=np.full(len(bottom), np.nan), where=bottom > 0)
+    return found
 
 
 def _interval(value: float, drawn: Float64Array, level: float, clips: int) -> Interval:

@@ -493,7 +493,7 @@ class Recogniser:
         for row, one in zip(padded, values, strict=True):
             row[: len(one)] = one
         kind = np.int64 if self.graph.inputs[self.layout.lengths][0] == 7 else np.int32  # TensorProto.INT64
-        result = {self.layout.speech: padded, self.layout.lengths: lengths.astype(kind)}
+        result: dict[str, npt.NDArray[Any]] = {self.layout.speech: padded, self.layout.lengths: lengths.astype(kind)}
         if self.layout.hotwords:
             result[self.layout.hotwords] = np.repeat(self._embedded[None], len(values), axis=0)
         return result

@@ -160,7 +160,7 @@ def figures(facts: Sequence[Facts], *, seed: int = 0, causes: bool = True) -> di
         causes: whether causes were tested.
     """
     compared = [one for one in facts if one.counts]
-    summed = np.sum([one.own for one in compared], axis=0, dtype=np.int64).tolist() if compared else [0] * len(COUNTS)
+    summed = [sum(one.own[place] for one in compared) for place in range(len(COUNTS))]
     named = Counter(cause or UNEXPLAINED for one in compared for cause in one.causes)
     mistakes = named.total()
     words = [word for one in compared for word in one.words]
