@@ -202,7 +202,7 @@ class Scene:
     def _places(self) -> tuple[str, Span]:
         """The right text of this piece, and [first, stop) of its units that the mistake got wrong."""
         comparison = self.diagnosis.comparison
-        owners = _pieces_of(self.diagnosis.trace, comparison)
+        owners = _pieces_of(self.diagnosis.trace, _tokens_of(self.diagnosis.trace, comparison))
         edits = comparison.edits
         inside = [edit.reference_place for edit, owner in zip(edits, owners, strict=True) if owner == self.mistake.piece]
         places = [place for place in inside if place is not None]
@@ -309,7 +309,8 @@ def diagnose(
         raise OptionError(f"the right text must be a text, got {type(reference).__name__}")
     trace = live_trace(model, source, language=language, textnorm=textnorm)
     comparison = compare(reference, trace.text, language_of(trace), unit=unit, normalisation=normalisation)
-    owners, tokens = _pieces_of(trace, comparison), _tokens_of(trace, comparison)
+    tokens = _tokens_of(trace, comparison)
+    owners = _pieces_of(trace, tokens)
     groups = _groups(comparison.edits, owners, tokens)
     mistakes = [_mistake(model.vocabulary, trace, reference, comparison, group, owners[group[0]], tokens) for group in groups]
     return Diagnosis(model, trace, reference, comparison, tuple(mistakes), _spans(trace, tokens, mistakes))
@@ -379,11 +380,11 @@ def _tokens_of(trace: Trace, comparison: Comparison) -> list[Span | None]:
     return found
 
 
-def _pieces_of(trace: Trace, comparison: Comparison) -> list[int]:
-    """Return the piece of each edit: that of its tokens, of a deletion that of the edit before it, or else after it."""
+def _pieces_of(trace: Trace, tokens: Sequence[Span | None]) -> list[int]:
+    """Return the piece of each edit, given its tokens: theirs, or of a deletion that of the edit before it, or else after it."""
     known = [
         None if span is None else next(at for at, piece in enumerate(trace.pieces) if piece.tokens[0] <= span[0] < piece.tokens[1])
-        for span in _tokens_of(trace, comparison)
+        for span in tokens
     ]
     last = next((one for one in known if one is not None), 0)
     pieces = []
