@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from voxray.models import Explainable
 
 CARRIED = 0.5  # share of a map's absolute relevance that its spans hold
+FRAME = 0.06  # seconds; a frame of the model: finer cells only say how a frame's own relevance is spread
 NEAR = 0.05  # seconds; a word that starts within counts as well placed
 
 
@@ -346,8 +347,7 @@ def _finding(diagnosis: Diagnosis, finding: Finding) -> dict[str, Any]:
 
 def _spans(relevance: Relevance, mistake: Mistake) -> dict[str, Any]:
     """Return the stretches of sound that decided a contrast: those cells that hold half of all relevance, run by run."""
-    hop = 0.06
-    edges = np.arange(relevance.grid.times[0], relevance.grid.times[-1] + hop, hop)
+    edges = np.arange(relevance.grid.times[0], relevance.grid.times[-1] + FRAME, FRAME)
     cells = np.array([relevance.between(float(a), float(b)) for a, b in itertools.pairwise(edges)])
     sizes = np.abs(cells)
     order = np.argsort(-sizes, kind="stable")
