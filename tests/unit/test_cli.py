@@ -8,7 +8,6 @@ import re
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pytest
 import soundfile
 
 import voxray
+from commands import Run, refused, runner
 from voxray import cli
 from voxray.cli.attention import KINDS
 from voxray.cli.files import distinct_names
@@ -26,31 +26,10 @@ ENGLISH, CHINESE = CLIPS / "en_neutral_speech.wav", CLIPS / "zh_happy_speech.wav
 KNOWN = {clip.path: clip for clip in voxray.demo_clips()}
 SAID, CHINESE_SAID = KNOWN[ENGLISH].text, KNOWN[CHINESE].text
 
-Result = tuple[int, str, str]
-Run = Callable[..., Result]
-
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line; returns exit code, standard output, standard error."""
-
-    def command(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["voxray", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return command
-
-
-def refused(result: Result) -> str:
-    """Check that a command ended with exit code 2 and one line, and return the line."""
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in err
-    return err
+    return runner(monkeypatch, capsys)
 
 
 def test_transcribe_prints_the_text(run: Run) -> None:

@@ -13,7 +13,7 @@ import click
 import pytest
 
 import voxray
-from voxray import cli
+from commands import Result, runner
 from voxray.cli.inspect import inspect
 from voxray.cli.models import MODEL, bar, megabytes
 
@@ -28,8 +28,6 @@ CACHES = (
     "MODELSCOPE_DOMAIN",
 )
 
-Result = tuple[int, str, str]
-
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Result]:
@@ -41,14 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     monkeypatch.setenv("VOXRAY_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
 
-    def command(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["voxray", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return command
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import voxray
-from voxray import cli
+from commands import Run, refused, runner
 
 CLIPS = Path(voxray.__file__).parent / "assets" / "clips"
 NOISY, RIGHT = CLIPS / "en_noise_burst.wav", "we removed my rice with cabbage"
-Result = tuple[int, str, str]
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run the command line; returns exit code, standard output, standard error."""
-
-    def command(*words: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["voxray", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return command
-
-
-def refused(result: Result) -> str:
-    code, out, err = result
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1, err
-    assert "Traceback" not in err
-    return err
+    return runner(monkeypatch, capsys)
 
 
 @pytest.fixture
