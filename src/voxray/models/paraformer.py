@@ -18,7 +18,6 @@ where no row was left out, as funasr_onnx does. sherpa-onnx stops at the first `
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ import numpy.typing as npt
 
 from voxray import ctc
 from voxray.audio import load_audio
-from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn
+from voxray.frontend import DEFAULT, Cmvn, features
 from voxray.graph.anatomy import Anatomy
 from voxray.graph.decoder import (
     Decoder,
@@ -48,28 +47,20 @@ from voxray.graph.graph import Graph
 from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
 from voxray.graph.weights import linear_weight
+from voxray.models.family import Family, head_norms, padded, read_normalisation, stacked
 from voxray.trace import Trace
-from voxray.transcript import Reading, join, likeliest
+from voxray.transcript import Reading, likeliest
 from voxray.types import (
     AnatomyError,
     Audio,
     Features,
     FloatArray,
     ModelError,
-    ModelInfo,
     OptionError,
-    Progress,
     Token,
-    Transcript,
-    choose,
-    plain,
 )
-from voxray.vad import voice_segments
 from voxray.vocabulary import Vocabulary, read_vocabulary
 
-LONGEST_PIECE = 30.0  # s
-ALTERNATIVES = 5  # listed at each token of a trace
-KEEP = 384 << 20  # bytes of evidence that a trace keeps from its own pass
 WINDOW_CENTRE = 0.0125  # s; the middle of the first 25 ms window
 EDGE = 0.05  # share of a token that may be collected before its start and after its end
 BLANK, START, END = 0, 1, 2  # ids, where the vocabulary does not name them
@@ -162,7 +153,7 @@ def _is_float(kind: int) -> bool:
     return kind in (1, 10, 11)  # TensorProto.FLOAT, FLOAT16, DOUBLE
 
 
-class Recogniser:
+class Recogniser(Family):
     """A Paraformer model, opened and proven.
 
     Attributes:
@@ -177,7 +168,6 @@ class Recogniser:
     """
 
     family = "paraformer"
-    languages = ("auto",)
 
     def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
         layout = recognise(graph)
@@ -187,7 +177,7 @@ class Recogniser:
         self.anatomy: Anatomy = find_encoder(graph, layout.logits)
         self.decoder: Decoder = find_decoder(graph, self.anatomy, layout.alphas)
         self.vocabulary: Vocabulary = read_vocabulary(graph.path.parent, _vocabulary_size(graph, self.anatomy, layout))
-        self.cmvn: Cmvn = _read_normalisation(graph)
+        self.cmvn: Cmvn = read_normalisation(graph)
         self.bias = _predictor_bias(graph.path.parent / "config.yaml")
         ids = self.vocabulary.ids
         self.blank, self._silent = ids.get("<blank>", BLANK), {ids.get("<blank>", BLANK), ids.get("</s>", END)}
@@ -207,14 +197,14 @@ class Recogniser:
         )
 
     @property
-    def layers(self) -> int:
-        """Number of attention layers of the encoder."""
-        return len(self.anatomy.blocks)
+    def exporter(self) -> str:
+        """Who writes such files."""
+        return self.layout.name
 
     @property
-    def heads(self) -> int:
-        """Attention heads in each layer of the encoder."""
-        return self.proof.heads
+    def languages(self) -> tuple[str, ...]:
+        """A Paraformer is told no language."""
+        return ("auto",)
 
     @property
     def cross_shape(self) -> tuple[int, int]:
@@ -255,55 +245,15 @@ class Recogniser:
             raise OptionError(f"{self.name} takes no hotwords; use a SeACo or contextual Paraformer")
         self._embedded, self._hotwords = self._embed(chosen), chosen
 
-    @cached_property
-    def info(self) -> ModelInfo:
-        """Family, layout, name, precision, and the SHA-256 of the model's file with the files of its external data."""
-        digest = hashlib.sha256()
-        for path in self.graph.files:
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
-        return ModelInfo(self.family, self.layout.name, self.name, self.anatomy.precision, digest.hexdigest())
-
-    @property
-    def name(self) -> str:
-        """Folder and file, as a title shows them."""
-        return f"{self.graph.path.parent.name}/{self.graph.path.name}"
-
     def describe(self) -> dict[str, Any]:
         """Return what the file is made of and how well that was confirmed, as JSON can hold it."""
-        graph = self.graph
-        blocks = [
-            {
-                "index": block.index,
-                "label": block.label,
-                "width_in": (graph.shape(block.norm.weight) or (0,))[0],
-                "width": (graph.shape(block.taps) or (0,))[0],
-                "taps": (graph.shape(block.taps) or (0,))[-1],
-                "feed_forward": (graph.shape(block.feed_forward[0].bias) or (0,))[0],
-                "residual": block.residual,
-                "rebuild_error": error,
-            }
-            for block, error in zip(self.anatomy.blocks, self.proof.rebuild_errors, strict=True)
-        ]
         cross = [
             {"index": block.index, "label": block.label, "rebuild_error": error}
             for block, error in zip(self.decoder.blocks, self.decoder_proof.rebuild_errors, strict=True)
         ]
-        info: dict[str, Any] = plain(self.info)
-        return info | {
-            "path": str(graph.path),
-            "opset": graph.opset,
-            "nodes": len(graph.nodes),
+        return super().describe() | {
             "vocabulary": len(self.vocabulary),
-            "layers": self.layers,
-            "heads": self.heads,
-            "width": blocks[-1]["width"],
-            "languages": list(self.languages),
             "tags": {},
-            "stream_norms": [index for index, _ in self.anatomy.stream_norms],
-            "logit_difference": self.proof.logit_difference,
-            "blocks": blocks,
             "decoder": {
                 "layers": self.cross_shape[0],
                 "heads": self.cross_shape[1],
@@ -315,128 +265,6 @@ class Recogniser:
             },
         }
 
-    def transcribe(
-        self, source: Any, language: str = "auto", *, textnorm: bool = False, progress: Progress | None = None
-    ) -> Transcript:
-        """Recognise one sound.
-
-        Sound of more than 30 s is cut by voice activity into pieces of at most 30 s; times stay absolute.
-
-        Args:
-            source: a path, bytes, file object, ``Audio``, or an array at 16 kHz.
-            language: ``auto``; a Paraformer is told no language.
-            textnorm: False; a Paraformer normalises no text.
-            progress: called after each piece.
-
-        Raises:
-            AudioError: when the sound cannot be read or is too short.
-            OptionError: when another language or text normalisation is asked for.
-        """
-        self._check_prompts(language, textnorm=textnorm)
-        audio = load_audio(source)
-        readings, parts = [], self._parts(audio)
-        for index, part in enumerate(parts):
-            readings.append(self.read(self._listen([part])[0], part))
-            if progress is not None:
-                progress(index + 1, len(parts))
-        return join(readings, audio.duration)
-
-    def transcribe_batch(
-        self, sources: Sequence[Any], language: str = "auto", *, textnorm: bool = False, batch_size: int = 8
-    ) -> list[Transcript]:
-        """Recognise several sounds, pieces of like length together.
-
-        Args:
-            sources: as for ``transcribe``.
-            language: as for ``transcribe``.
-            textnorm: as for ``transcribe``.
-            batch_size: pieces in one pass.
-
-        Returns:
-            A transcript for each sound, in the order given.
-
-        Raises:
-            AudioError: when a sound cannot be read; its name is in the message.
-            OptionError: as ``transcribe``, or when the batch size is below 1.
-        """
-        self._check_prompts(language, textnorm=textnorm)
-        if isinstance(sources, (str, bytes)):
-            raise OptionError("transcribe_batch takes a list of sounds; put the one sound into a list")
-        if batch_size < 1:
-            raise OptionError(f"batch_size must be at least 1, got {batch_size}")
-        audios = [load_audio(source) for source in sources]
-        parts = [(owner, part) for owner, audio in enumerate(audios) for part in self._parts(audio)]
-        order = sorted(range(len(parts)), key=lambda index: len(parts[index][1].values))
-        readings: dict[int, Reading] = {}
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            heard = self._listen([parts[index][1] for index in chosen])
-            readings |= {index: self.read(one, parts[index][1]) for index, one in zip(chosen, heard, strict=True)}
-        return [
-            join([readings[index] for index in range(len(parts)) if parts[index][0] == owner], audio.duration)
-            for owner, audio in enumerate(audios)
-        ]
-
-    def trace(
-        self,
-        source: Any,
-        language: str = "auto",
-        *,
-        textnorm: bool = False,
-        layers: Sequence[int] | None = None,
-        keep: int = KEEP,
-        gradients: bool = False,
-        tensors: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> Trace:
-        """Recognise one sound and keep what happened inside.
-
-        Args:
-            source: as for ``transcribe``.
-            language: as for ``transcribe``.
-            textnorm: as for ``transcribe``.
-            layers: whose self-attention to keep from the pass itself; None for all. Everything else can be had too: it is
-                computed again when it is asked for.
-            keep: bytes of output and attention that this trace keeps from the pass itself.
-            gradients: refused by explanations; changes nothing here.
-            tensors: inner tensors of every encoder layer; computed when they are asked for.
-            progress: called after each piece.
-
-        Raises:
-            AudioError: when the sound cannot be read or is too short.
-            OptionError: as ``transcribe``, or when the model has no such layer or tensor.
-        """
-        del gradients
-        self._check_prompts(language, textnorm=textnorm)
-        known = self.anatomy.blocks[0].tensors
-        if wrong := [name for name in tensors if name not in known]:
-            raise OptionError(f"no inner tensor is called {wrong[0]!r}; choose one of {', '.join(known)}")
-        chosen = [] if layers is not None and not len(layers) else choose(layers, self.layers, "layer")
-        audio = load_audio(source)
-        parts = self._parts(audio)
-        evidence = tuple(Replay(self, part) for part in parts)
-        readings = []
-        for index, (part, one) in enumerate(zip(parts, evidence, strict=True)):
-            heard, kept = one.record(chosen, keep)
-            keep -= kept
-            readings.append(self.read(heard, part, ALTERNATIVES))
-            if progress is not None:
-                progress(index + 1, len(parts))
-        return Trace(
-            audio=audio,
-            features=tuple(parts),
-            transcript=join(readings, audio.duration),
-            model=self.info,
-            language=language,
-            textnorm=textnorm,
-            blank=self.blank,
-            layers=self.layers,
-            heads=self.heads,
-            evidence=evidence,
-            logits_are_log_probs=self.anatomy.log_softmax,
-            decoder=self.cross_shape,
-        )
-
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Replay:
         """Return evidence about one piece that is computed from its features when it is asked for."""
         self._check_prompts(language, textnorm=textnorm)
@@ -445,7 +273,7 @@ class Recogniser:
     def logits(self, parts: Sequence[Features], language: str = "auto", *, textnorm: bool = False) -> list[FloatArray]:
         """Run the model on features, padded to the longest; (U, V) float32 for each, one row a token."""
         self._check_prompts(language, textnorm=textnorm)
-        return [one.logits for one in self._listen(parts)]
+        return [one.logits for one in self._listen(parts, language, textnorm=textnorm)]
 
     def read(self, heard: Heard, part: Features, alternatives: int = 0) -> Reading:
         """Turn the output of one piece into tokens.
@@ -489,11 +317,8 @@ class Recogniser:
     def feeds(self, values: Sequence[FloatArray]) -> dict[str, npt.NDArray[Any]]:
         """Return the graph's inputs for features (T, 560) of each piece, padded with zeros to the longest as FunASR does it."""
         lengths = np.array([len(one) for one in values])
-        padded = np.zeros((len(values), int(lengths.max()), values[0].shape[1]), np.float32)
-        for row, one in zip(padded, values, strict=True):
-            row[: len(one)] = one
         kind = np.int64 if self.graph.inputs[self.layout.lengths][0] == 7 else np.int32  # TensorProto.INT64
-        result: dict[str, npt.NDArray[Any]] = {self.layout.speech: padded, self.layout.lengths: lengths.astype(kind)}
+        result: dict[str, npt.NDArray[Any]] = {self.layout.speech: padded(values), self.layout.lengths: lengths.astype(kind)}
         if self.layout.hotwords:
             result[self.layout.hotwords] = np.repeat(self._embedded[None], len(values), axis=0)
         return result
@@ -514,7 +339,10 @@ class Recogniser:
         inner = [name for block in blocks for name in (block.probabilities, *block.tensors.values())]
         return without_decoder(self.graph, [self.layout.alphas, *inner])
 
-    def _listen(self, parts: Sequence[Features]) -> list[Heard]:
+    def _features(self, audio: Audio) -> Features:
+        return features(audio, self.cmvn)
+
+    def _listen(self, parts: Sequence[Features], language: str, *, textnorm: bool) -> list[Heard]:
         """Run the model on pieces together; those of a batch that fails, one by one."""
         feeds = self.feeds([part.values for part in parts])
         layout = self.layout
@@ -522,7 +350,9 @@ class Recogniser:
         try:
             logits, counts, alphas, *peaks = self.run(feeds, outputs)
         except ModelError:
-            return [self.silent(feeds)] if len(parts) == 1 else [one for part in parts for one in self._listen([part])]
+            if len(parts) == 1:
+                return [self.silent(feeds)]
+            return [one for part in parts for one in self._listen([part], language, textnorm=textnorm)]
         return [
             self.heard(logits[at], int(counts[at]), alphas[at], [one[at] for one in peaks], len(part.values))
             for at, part in enumerate(parts)
@@ -543,16 +373,6 @@ class Recogniser:
         if np.floor(alphas[0].sum()) > 0:
             self.run(feeds, [self.layout.logits])  # says again what is wrong
         return Heard(np.zeros((0, len(self.vocabulary)), np.float32), alphas[0].astype(np.float32), np.zeros(0, np.float32))
-
-    def _parts(self, audio: Audio) -> list[Features]:
-        """Return the features of each piece of a sound, with times absolute."""
-        if audio.duration <= LONGEST_PIECE:
-            return [features(audio, self.cmvn)]
-        parts = []
-        for start, stop in voice_segments(audio, max_duration=LONGEST_PIECE):
-            part = features(audio.cut(start, stop), self.cmvn)
-            parts.append(Features(part.values, part.hop, part.start + start))
-        return parts
 
     def _check_prompts(self, language: str, *, textnorm: bool) -> None:
         if language not in self.languages:
@@ -623,21 +443,27 @@ class Replay:
         self._heard: Heard | None = None
         self._kept: dict[str, FloatArray] = {}
 
-    def record(self, layers: Sequence[int], budget: int) -> tuple[Heard, int]:
+    def record(
+        self, layers: Sequence[int], budget: int, tensors: Sequence[str] = (), *, gradients: bool = False
+    ) -> tuple[Heard, int]:
         """Run the piece and keep as much of it as the budget allows: everything, or else the output, or else nothing.
 
         Args:
             layers: whose self-attention to keep; all cross-attention is kept with it.
             budget: bytes.
+            tensors: inner tensors of every encoder layer, to be kept where the budget allows.
+            gradients: changes nothing; there are none.
 
         Returns:
             What was heard, and how many bytes are kept.
         """
+        del gradients
         model, frames = self._model, len(self._part.values)
+        inner = [place for name in tensors for place in self._places(name, range(model.layers))]
         names = [model.anatomy.blocks[layer].probabilities for layer in layers]
         names += [block.probabilities for block in model.decoder.blocks] if layers else []
         room = 4 * len(layers) * model.heads * frames**2
-        heard, found = self._run(names if room <= budget else [])
+        heard, found = self._run([*names, *inner] if room <= budget else [])
         size = heard.logits.nbytes + heard.alphas.nbytes
         whole = size + sum(one.nbytes for one in found.values())
         if size <= budget:
@@ -683,11 +509,7 @@ class Replay:
         Raises:
             OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
-        found = self.tensors(name, layers)
-        widths = sorted({one.shape[-1] for one in found})
-        if len(widths) != 1:
-            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
-        return np.stack(found)
+        return stacked(name, self.tensors(name, layers))
 
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers of the encoder, (T, D) float32 each.
@@ -695,19 +517,27 @@ class Replay:
         Raises:
             OptionError: when a layer has no tensor of that name.
         """
+        names = self._places(name, layers)
+        found = self._inner(names)
+        return [found[one] for one in names]
+
+    def _places(self, name: str, layers: Sequence[int]) -> list[str]:
+        """Return what an inner tensor of some layers is called in the graph.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name.
+        """
         known = self._model.anatomy.blocks[0].tensors
         if name not in known:
             raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(known)}")
-        names = [self._model.anatomy.blocks[layer].tensors[name] for layer in layers]
-        found = self._inner(names)
-        return [found[one] for one in names]
+        return [self._model.anatomy.blocks[layer].tensors[name] for layer in layers]
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each encoder head's part of its layer's projection, (layers, H, T) float32."""
         blocks = [self._model.anatomy.blocks[layer] for layer in layers]
         found = self._inner([block.context for block in blocks])
         weights = [linear_weight(self._model.graph, block.projection) for block in blocks]
-        return _norms([found[block.context] for block in blocks], weights, self._model.heads)
+        return head_norms([found[block.context] for block in blocks], weights, self._model.heads)
 
     def cross_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each cross-attention head's part of its layer's projection, (layers, H, U) float32."""
@@ -717,7 +547,7 @@ class Replay:
         blocks = [self._model.decoder.blocks[layer] for layer in layers]
         found = self._inner([block.context for block in blocks])
         weights = [linear_weight(self._model.graph, block.projection) for block in blocks]
-        return _norms([found[block.context] for block in blocks], weights, heads)
+        return head_norms([found[block.context] for block in blocks], weights, heads)
 
     @property
     def _said(self) -> Heard:
@@ -815,15 +645,6 @@ def _is_word(piece: str) -> bool:
     return "@@" in piece or all((letter.isalpha() and not "一" <= letter <= "鿿") or letter == "'" for letter in piece)
 
 
-def _norms(contexts: Sequence[FloatArray], weights: Sequence[FloatArray], heads: int) -> FloatArray:
-    """Return the norms of the heads' parts of projections, (layers, H, rows): contexts (rows, D), weights (D, D)."""
-    norms = []
-    for context, weight in zip(contexts, weights, strict=True):
-        split = context.reshape(len(context), heads, -1).transpose(1, 0, 2)
-        norms.append(np.linalg.norm(split @ weight.reshape(heads, -1, weight.shape[1]), axis=-1))
-    return np.asarray(norms, np.float32)
-
-
 def _vocabulary_size(graph: Graph, anatomy: Anatomy, layout: Layout) -> int:
     told = graph.outputs[layout.logits][1][-1]
     if isinstance(told, int):
@@ -847,21 +668,3 @@ def _predictor_bias(path: Path) -> int:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}); copy or download it again") from error
     return int(found[1]) if found else 0
-
-
-def _read_normalisation(graph: Graph) -> Cmvn:
-    """Return mean and variance normalisation from the metadata or from ``am.mvn`` beside the model."""
-    told = graph.metadata
-    if {"neg_mean", "inv_stddev"} <= set(told):
-        try:
-            cmvn = Cmvn(*(np.array(told[key].split(","), np.float32) for key in ("neg_mean", "inv_stddev")))
-        except ValueError as error:
-            raise ModelError(f"{graph.path}: the normalisation in its metadata is damaged; export it again") from error
-    else:
-        cmvn = read_cmvn(graph.path.parent / "am.mvn")
-    if len(cmvn.shift) != DEFAULT.lfr_m * DEFAULT.mels:
-        raise ModelError(
-            f"{graph.path}: its normalisation has {len(cmvn.shift)} numbers, {DEFAULT.lfr_m * DEFAULT.mels} were expected; "
-            "use the am.mvn that belongs to this model"
-        )
-    return cmvn

@@ -21,7 +21,6 @@ that of the frames that emit it, each from 30 ms before its centre to 30 ms afte
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,8 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
-from voxray.audio import load_audio
-from voxray.frontend import DEFAULT, Cmvn, features, read_cmvn, stack
+from voxray.frontend import DEFAULT, Cmvn, features, stack
 from voxray.graph.anatomy import Anatomy, Block, find_anatomy
 from voxray.graph.entrance import Entrance, Front, find_entrance, whole, with_prompts, without_front
 from voxray.graph.graph import Graph
@@ -44,8 +42,9 @@ from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
 from voxray.graph.tape import Gradients, Recording, Recordings
 from voxray.graph.weights import check_surplus, layer_weights, linear_parts, linear_weight, norm_weights
+from voxray.models.family import Family, head_norms, padded, read_normalisation, stacked
 from voxray.trace import Trace
-from voxray.transcript import Reading, Rows, greedy_tokens, join
+from voxray.transcript import Reading, Rows, greedy_tokens
 from voxray.types import (
     TAG_KINDS,
     AnatomyError,
@@ -54,25 +53,16 @@ from voxray.types import (
     FloatArray,
     LayerWeights,
     ModelError,
-    ModelInfo,
     NormWeights,
     OptionError,
-    Progress,
     Tag,
     TagKind,
-    Transcript,
-    choose,
-    plain,
 )
-from voxray.vad import voice_segments
 from voxray.vocabulary import Vocabulary, read_vocabulary
 
 PROMPTS = 4
 BLANK = 0
 LEAST_AGREEMENT = 0.98  # of the rows of a rounded file and of its floating-point twin
-LONGEST_PIECE = 30.0  # s; the model was trained on no more
-ALTERNATIVES = 5  # listed at each emission of a trace
-KEEP = 384 << 20  # bytes of evidence that a trace keeps from its own pass; 30 s of the official model take 335 MB
 LANGUAGES = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}  # rows of the prompt embedding
 WITH_ITN, WITHOUT_ITN = 14, 15
 LARGEST_TABLE, LARGEST_CONFIG = 4096, 1 << 20  # prompt rows; bytes
@@ -162,13 +152,13 @@ def prepare(graph: Graph, options: RunOptions | None = None) -> Opened:
     if layout.name == "lovemefan":
         table = _read_table(graph.path.parent / "embedding.npy", entrance.width)
         changed, entrance = with_prompts(graph, entrance, table)
-        return Opened(changed, _layout(layout.name, entrance), _read_normalisation(graph))
+        return Opened(changed, _layout(layout.name, entrance), read_normalisation(graph))
     if layout.name == "openvoiceos":
         changed, cut, front = without_front(graph, entrance)
         cmvn = Cmvn(front.shift, front.scale)
         _check_front(front, entrance, cmvn, options)
         return Opened(changed, _layout(layout.name, cut, entrance.sound), cmvn)
-    return Opened(graph, layout, _read_normalisation(graph))
+    return Opened(graph, layout, read_normalisation(graph))
 
 
 def _read_table(path: Path, width: int) -> FloatArray:
@@ -209,7 +199,7 @@ def _check_front(front: Front, entrance: Entrance, cmvn: Cmvn, options: RunOptio
         )
 
 
-class Recogniser:
+class Recogniser(Family):
     """A SenseVoice model, opened and proven.
 
     Attributes:
@@ -253,193 +243,29 @@ class Recogniser:
         return f"SenseVoice({self.name!r}, {self.layout.name}, {self.anatomy.precision}, {self.layers} layers x {self.heads} heads)"
 
     @property
-    def layers(self) -> int:
-        """Number of attention layers."""
-        return len(self.anatomy.blocks)
-
-    @property
-    def heads(self) -> int:
-        """Attention heads in each layer."""
-        return self.proof.heads
+    def exporter(self) -> str:
+        """Who writes such files."""
+        return self.layout.name
 
     @property
     def languages(self) -> tuple[str, ...]:
         """Languages that can be asked for."""
         return tuple(self._languages)
 
-    @cached_property
-    def info(self) -> ModelInfo:
-        """Family, layout, name, precision, and the SHA-256 of the model's file with the files of its external data."""
-        digest = hashlib.sha256()
-        for path in self.graph.files:
-            with path.open("rb") as file:
-                while block := file.read(1 << 22):
-                    digest.update(block)
-        return ModelInfo(self.family, self.layout.name, self.name, self.anatomy.precision, digest.hexdigest())
-
-    @property
-    def name(self) -> str:
-        """Folder and file, as a title shows them."""
-        return f"{self.graph.path.parent.name}/{self.graph.path.name}"
-
     def describe(self) -> dict[str, Any]:
         """Return what the file is made of and how well that was confirmed, as JSON can hold it."""
-        graph = self.graph
-        blocks = [
-            {
-                "index": block.index,
-                "label": block.label,
-                "width_in": (graph.shape(block.norm.weight) or (0,))[0],
-                "width": (graph.shape(block.taps) or (0,))[0],
-                "taps": (graph.shape(block.taps) or (0,))[-1],
-                "feed_forward": (graph.shape(block.feed_forward[0].bias) or (0,))[0],
-                "residual": block.residual,
-                "rebuild_error": error,
-            }
-            for block, error in zip(self.anatomy.blocks, self.proof.rebuild_errors, strict=True)
-        ]
-        info: dict[str, Any] = plain(self.info)
-        return info | {
-            "path": str(graph.path),
-            "opset": graph.opset,
-            "nodes": len(graph.nodes),
-            "vocabulary": len(self.vocabulary),
-            "layers": self.layers,
-            "heads": self.heads,
-            "width": blocks[-1]["width"],
-            "languages": list(self.languages),
-            "tags": {kind: list(labels) for kind, labels in self.labels.items()},
-            "stream_norms": [index for index, _ in self.anatomy.stream_norms],
-            "logit_difference": self.proof.logit_difference,
-            "blocks": blocks,
-        }
-
-    def transcribe(
-        self, source: Any, language: str = "auto", *, textnorm: bool = False, progress: Progress | None = None
-    ) -> Transcript:
-        """Recognise one sound.
-
-        Sound of more than 30 s is cut by voice activity into pieces of at most 30 s; times stay absolute.
-
-        Args:
-            source: a path, bytes, file object, ``Audio``, or an array at 16 kHz; ``load_audio(array, source_rate=...)`` takes one
-                at another rate.
-            language: a member of ``languages``.
-            textnorm: whether to write punctuation and numbers as digits (inverse text normalisation).
-            progress: called after each piece.
-
-        Raises:
-            AudioError: when the sound cannot be read or is too short.
-            OptionError: when the model has no such language.
-        """
-        audio = load_audio(source)
-        readings = []
-        parts = self._parts(audio)
-        for index, part in enumerate(parts):
-            (logits,) = self.logits([part], language, textnorm=textnorm)
-            readings.append(self.read(logits, part))
-            if progress is not None:
-                progress(index + 1, len(parts))
-        return join(readings, audio.duration)
-
-    def transcribe_batch(
-        self, sources: Sequence[Any], language: str = "auto", *, textnorm: bool = False, batch_size: int = 8
-    ) -> list[Transcript]:
-        """Recognise several sounds, pieces of like length together.
-
-        Padding changes nothing in fp32. An int8 file quantises each batch as a whole, so there its probabilities shift a
-        little with the company that a piece keeps.
-
-        Args:
-            sources: as for ``transcribe``.
-            language: of all of them.
-            textnorm: as for ``transcribe``.
-            batch_size: pieces in one pass.
-
-        Returns:
-            A transcript for each sound, in the order given.
-
-        Raises:
-            AudioError: when a sound cannot be read; its name is in the message.
-            OptionError: when the model has no such language or the batch size is below 1.
-        """
-        if isinstance(sources, (str, bytes)):
-            raise OptionError("transcribe_batch takes a list of sounds; put the one sound into a list")
-        if batch_size < 1:
-            raise OptionError(f"batch_size must be at least 1, got {batch_size}")
-        audios = [load_audio(source) for source in sources]
-        parts = [(owner, part) for owner, audio in enumerate(audios) for part in self._parts(audio)]
-        order = sorted(range(len(parts)), key=lambda index: len(parts[index][1].values))
-        readings: dict[int, Reading] = {}
-        for first in range(0, len(order), batch_size):
-            chosen = order[first : first + batch_size]
-            rows = self.logits([parts[index][1] for index in chosen], language, textnorm=textnorm)
-            readings |= {index: self.read(one, parts[index][1]) for index, one in zip(chosen, rows, strict=True)}
-        return [
-            join([readings[index] for index in range(len(parts)) if parts[index][0] == owner], audio.duration)
-            for owner, audio in enumerate(audios)
-        ]
-
-    def trace(
-        self,
-        source: Any,
-        language: str = "auto",
-        *,
-        textnorm: bool = False,
-        layers: Sequence[int] | None = None,
-        keep: int = KEEP,
-        gradients: bool = False,
-        tensors: Sequence[str] = (),
-        progress: Progress | None = None,
-    ) -> Trace:
-        """Recognise one sound and keep what happened inside.
-
-        Args:
-            source: a path, bytes, file object, ``Audio``, or an array at 16 kHz; ``load_audio(array, source_rate=...)`` takes one
-                at another rate.
-            language: a member of ``languages``.
-            textnorm: whether to write punctuation and numbers as digits.
-            layers: whose attention to keep from the pass itself; None for all. The others can be had too: they are computed
-                again when they are asked for.
-            keep: bytes of logits and attention that this trace keeps from the pass itself; what does not fit is computed
-                again, piece by piece, when it is asked for. Give less where many traces are held at once.
-            gradients: whether to keep from the pass itself what exact relevance needs; without it the pass is made again when
-                such an explanation is asked for. Takes about 12 MB for each second of sound with the official model.
-            tensors: inner tensors of every layer to keep from the pass itself, such as ``input`` and ``value``.
-            progress: called after each piece.
-
-        Raises:
-            AudioError: when the sound cannot be read or is too short.
-            OptionError: when the model has no such language, layer or tensor.
-        """
-        chosen = [] if layers is not None and not len(layers) else choose(layers, self.layers, "layer")
-        audio = load_audio(source)
-        parts = self._parts(audio)
-        evidence = tuple(self.replay(part, language, textnorm=textnorm) for part in parts)
-        readings = []
-        for index, (part, one) in enumerate(zip(parts, evidence, strict=True)):
-            logits, kept = one.record(chosen, keep, tensors, gradients=gradients)
-            keep -= kept
-            readings.append(self.read(logits, part, ALTERNATIVES))
-            if progress is not None:
-                progress(index + 1, len(parts))
-        return Trace(
-            audio=audio,
-            features=tuple(parts),
-            transcript=join(readings, audio.duration),
-            model=self.info,
-            language=language,
-            textnorm=textnorm,
-            blank=self.blank,
-            layers=self.layers,
-            heads=self.heads,
-            evidence=evidence,
-            logits_are_log_probs=self.anatomy.log_softmax,
-        )
+        tags = {kind: list(labels) for kind, labels in self.labels.items()}
+        return super().describe() | {"vocabulary": len(self.vocabulary), "tags": tags}
 
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Replay:
         """Return evidence about one piece that is computed from its features when it is asked for."""
         return Replay(self, part, language, textnorm=textnorm)
+
+    def _features(self, audio: Audio) -> Features:
+        return features(audio, self.cmvn)
+
+    def _listen(self, parts: Sequence[Features], language: str, *, textnorm: bool) -> list[FloatArray]:
+        return self.logits(parts, language, textnorm=textnorm)
 
     def logits(self, parts: Sequence[Features], language: str = "auto", *, textnorm: bool = False) -> list[FloatArray]:
         """Run the model on features, padded to the longest.
@@ -478,25 +304,18 @@ class Recogniser:
         Raises:
             OptionError: when the model has no such language.
         """
-        if language not in self._languages:
-            known = ", ".join(self._languages)
-            raise OptionError(f"language {language!r} is not known to this model; choose one of {known}")
+        self._check_prompts(language, textnorm=textnorm)
         lengths = np.array([len(one) for one in values], np.int32)
-        if len(values) == 1:
-            padded = values[0][None]
-        else:  # padding comes after normalisation and is zero, as FunASR does it
-            padded = np.zeros((len(values), int(lengths.max()), values[0].shape[1]), np.float32)
-            for row, one in zip(padded, values, strict=True):
-                row[: len(one)] = one
+        joined = padded(values)
         layout, steps = self.layout, DEFAULT.lfr_n if self.layout.bank else 1
         numbers = {
             layout.lengths: lengths * steps,
             layout.language: np.full(len(values), self._languages[language]),
             layout.textnorm: np.full(len(values), self._textnorms[bool(textnorm)]),
         }
-        feeds = {layout.speech: padded} | {name: whole(self.graph, name, one) for name, one in numbers.items()}
+        feeds = {layout.speech: joined} | {name: whole(self.graph, name, one) for name, one in numbers.items()}
         if layout.bank:  # the graph counts its frames; zeros that nobody reads take no memory
-            feeds[layout.bank] = np.zeros((len(values), steps * padded.shape[1], DEFAULT.mels), np.float32)
+            feeds[layout.bank] = np.zeros((len(values), steps * joined.shape[1], DEFAULT.mels), np.float32)
         return feeds
 
     @property
@@ -607,16 +426,6 @@ class Recogniser:
     def _head(self) -> tuple[FloatArray, FloatArray]:
         return linear_parts(self.graph, self.anatomy.head)
 
-    def _parts(self, audio: Audio) -> list[Features]:
-        """Return the features of each piece of a sound, with times absolute."""
-        if audio.duration <= LONGEST_PIECE:
-            return [features(audio, self.cmvn)]
-        parts = []
-        for start, stop in voice_segments(audio, max_duration=LONGEST_PIECE):
-            part = features(audio.cut(start, stop), self.cmvn)
-            parts.append(Features(part.values, part.hop, part.start + start))
-        return parts
-
     def read(self, logits: FloatArray, part: Features, alternatives: int = 0) -> Reading:
         """Turn the output rows of one piece into tokens and tags.
 
@@ -715,11 +524,7 @@ class Replay:
         Raises:
             OptionError: when a layer has no tensor of that name, or the layers have different widths.
         """
-        found = self.tensors(name, layers)
-        widths = sorted({one.shape[-1] for one in found})
-        if len(widths) != 1:
-            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
-        return found[0][None] if len(found) == 1 else np.stack(found)
+        return stacked(name, self.tensors(name, layers))
 
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers, (N, D) float32 each.
@@ -737,12 +542,9 @@ class Replay:
 
     def head_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each head's part of the projection, (layers, H, N) float32."""
-        norms, heads = [], self._model.heads
-        for layer, context in zip(layers, self.tensor("context", layers), strict=True):
-            weight = linear_weight(self._model.graph, self._model.anatomy.blocks[layer].projection)
-            split = context.reshape(len(context), heads, -1).transpose(1, 0, 2)
-            norms.append(np.linalg.norm(split @ weight.reshape(heads, -1, weight.shape[1]), axis=-1))
-        return np.asarray(norms, np.float32)
+        model = self._model
+        weights = [linear_weight(model.graph, model.anatomy.blocks[layer].projection) for layer in layers]
+        return head_norms(list(self.tensor("context", layers)), weights, model.heads)
 
     def _run(
         self, layers: Sequence[int], tensors: Sequence[str] = (), *, gradients: bool = False
@@ -823,24 +625,6 @@ def _number(settings: Settings, key: str, default: int) -> int:
         return int(text)
     except ValueError as error:
         raise ModelError(f"{settings.place} says {key} {text[:40]!r}, a whole number was expected; export it again") from error
-
-
-def _read_normalisation(graph: Graph) -> Cmvn:
-    """Return mean and variance normalisation from the metadata or from ``am.mvn`` beside the model."""
-    told = graph.metadata
-    if {"neg_mean", "inv_stddev"} <= set(told):
-        try:
-            cmvn = Cmvn(*(np.array(told[key].split(","), np.float32) for key in ("neg_mean", "inv_stddev")))
-        except ValueError as error:
-            raise ModelError(f"{graph.path}: the normalisation in its metadata is damaged; export it again") from error
-    else:
-        cmvn = read_cmvn(graph.path.parent / "am.mvn")
-    if len(cmvn.shift) != DEFAULT.lfr_m * DEFAULT.mels:
-        raise ModelError(
-            f"{graph.path}: its normalisation has {len(cmvn.shift)} numbers, {DEFAULT.lfr_m * DEFAULT.mels} were expected; "
-            "use the am.mvn that belongs to this model"
-        )
-    return cmvn
 
 
 def _labels(vocabulary: Vocabulary, kind: TagKind) -> dict[str, int]:
