@@ -40,10 +40,11 @@ def target_rows(case: Case, tokens: FloatArray) -> FloatArray:
 
 
 def layers_down(case: Case) -> Iterator[sanm.Layer]:
-    """Yield every layer taken apart, the last one first."""
+    """Yield every layer taken apart, the last one first; each is gone when the next one comes, for they share memory."""
     streams, values = _inside(case)
+    room = np.empty((case.trace.heads, *values[-1].shape), np.float32)
     for index in reversed(range(case.layers)):
-        yield sanm.take_apart(streams[index], values[index], case.attention(index), case.weights(index))
+        yield sanm.take_apart(streams[index], values[index], case.attention(index), case.weights(index), room)
 
 
 def _inside(case: Case) -> tuple[Sequence[FloatArray], Sequence[FloatArray]]:

@@ -179,7 +179,9 @@ class Layer:
         squares.reshape(-1)[places] += added
 
 
-def take_apart(stream: FloatArray, values: FloatArray, attention: FloatArray, weights: LayerWeights) -> Layer:
+def take_apart(
+    stream: FloatArray, values: FloatArray, attention: FloatArray, weights: LayerWeights, room: FloatArray | None = None
+) -> Layer:
     """Take one layer apart.
 
     Args:
@@ -187,11 +189,13 @@ def take_apart(stream: FloatArray, values: FloatArray, attention: FloatArray, we
         values: (N, D) float32, the values that the model made of them; :func:`projected` makes them too.
         attention: (H, N, N) float32, probabilities.
         weights: of the layer.
+        room: (H, N, D) where ``carried`` is put; None for memory of its own. Fresh memory costs more than the product.
     """
     projection, heads = weights.projection[0], len(attention)
     constant = np.asarray(weights.norm.shift @ weights.value[0] + weights.value[1], np.float32)
     own = values - constant
-    carried = own.reshape(len(own), heads, -1).transpose(1, 0, 2) @ projection.reshape(heads, -1, projection.shape[1])
+    parts = own.reshape(len(own), heads, -1).transpose(1, 0, 2)
+    carried = np.matmul(parts, projection.reshape(heads, -1, projection.shape[1]), out=room)
     passed = stream if weights.residual else np.zeros_like(values)
     return Layer(attention, weights, values, constant, own, np.asarray(carried, np.float32), passed)
 

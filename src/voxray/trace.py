@@ -276,9 +276,9 @@ class Trace:
         first, stop = self.pieces[piece].tokens
         ids = [token.id for token in self.tokens[first:stop]]
         columns = [self.blank, *sorted(set(ids))]  # of a large vocabulary only these matter
-        logits = self.evidence[piece].logits()[self.pieces[piece].prompts :]
-        norms = np.zeros(len(logits), np.float32) if self.logits_are_log_probs else ctc.log_normaliser(logits)
-        return ctc.occupancy(logits[:, columns] - norms[:, None], [columns.index(one) for one in ids], blank=0)
+        scores = self.evidence[piece].logits()[self.pieces[piece].prompts :, columns]
+        scores = scores - scores.max(axis=1, keepdims=True)  # what all paths share at a frame changes nothing
+        return ctc.occupancy(scores, [columns.index(one) for one in ids], blank=0)
 
     def head_norms(self, layers: Sequence[int] | None = None, *, tags: bool = False) -> xr.DataArray:
         """Return how much each head adds to the output of its layer at each token.
