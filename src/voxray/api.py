@@ -23,7 +23,8 @@ def load_model(
     source: str | os.PathLike[str] | None = None,
     *,
     threads: int | None = None,
-    providers: Sequence[str] = ("CPUExecutionProvider",),
+    device: str = "auto",
+    providers: Sequence[str] | None = None,
     progress: Progress | None = None,
 ) -> Recogniser:
     """Open a recogniser and let it prove that its attention can be read.
@@ -32,7 +33,9 @@ def load_model(
         source: an ``.onnx`` file or a folder that holds one, an id on a hub (``hf:owner/name``, ``ms:owner/name``), or a name that
             ``known_models`` lists; None for the bundled model. An id may end in ``@revision`` and ``:int8``, ``:fp32``, ...
         threads: for one operator; None takes every core that this process may use.
-        providers: execution providers of ONNX Runtime, best first.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``directml``, ``coreml``, ``openvino``, ...; ``auto`` takes a graphics card if the
+            installed ONNX Runtime can use one and it starts, else the CPU.
+        providers: execution providers of ONNX Runtime by their own names, best first, instead of a device.
         progress: called with the bytes that were fetched and all that are missing, where an id is not on this machine.
 
     Returns:
@@ -41,12 +44,13 @@ def load_model(
     Raises:
         ModelError: when there is no model, it cannot be fetched, or it is none of a known kind.
         AnatomyError: when its attention cannot be read or does not add up.
-        OptionError: when threads or providers make no sense.
+        OptionError: when threads, device or providers make no sense, or the installed ONNX Runtime cannot use them.
     """
-    from voxray.graph.session import RunOptions
+    from voxray.graph.session import RunOptions, run_options
     from voxray.models import BUNDLED, located, open_files
 
-    return open_files(located(BUNDLED if source is None else source, progress), RunOptions(threads, tuple(providers)))
+    options = run_options(device, threads) if providers is None else RunOptions(threads, tuple(providers))
+    return open_files(located(BUNDLED if source is None else source, progress), options)
 
 
 def find_model(source: str | os.PathLike[str], *, progress: Progress | None = None) -> tuple[Path, ...]:

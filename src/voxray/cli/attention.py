@@ -11,7 +11,7 @@ import click
 
 import voxray
 from voxray.cli.files import distinct_names, each, expand, prepared, sound
-from voxray.cli.options import drawing, options_of, recognising
+from voxray.cli.options import drawing, opened, options_of, recognising
 
 KINDS = ("heatmap", "overlay", "heads", "posteriors", "tags")
 
@@ -33,7 +33,7 @@ def attention(sources: Sequence[str], kinds: Sequence[str], word: int | None, fo
     """
     out = prepared(folder)
     names = distinct_names(expand(sources))
-    model = voxray.load_model(how["model"], threads=how["threads"])
+    model = opened(how)
     view = voxray.AttentionView(**{one.name: how[one.name] for one in fields(voxray.AttentionView)})
     style = {"theme": how["theme"], "dpi": how["dpi"]}
     wanted = KINDS if "all" in kinds else tuple(dict.fromkeys(kinds))

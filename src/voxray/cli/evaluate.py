@@ -13,7 +13,7 @@ import click
 import voxray
 from voxray.cli.files import BAD_INPUT, complain
 from voxray.cli.models import MODEL
-from voxray.cli.options import comparing
+from voxray.cli.options import DEVICE, comparing
 from voxray.cli.tables import show, table
 from voxray.cli.why import inquiry_of
 
@@ -50,6 +50,7 @@ MOST_TOLD = 20  # lines about clips that could not be done
     help="Clips at a time, each in a process of its own.",
 )
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of each process.")
+@DEVICE
 @click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
@@ -104,6 +105,7 @@ def evaluate(manifest: str, out: str, as_json: bool, **how: Any) -> int:  # noqa
             inquiry=inquiry_of(how),
             processes=how["processes"],
             threads=how["threads"],
+            device=how["device"],
             engine=how["engine"],
             groups=tuple(dict.fromkeys([*how["groups"], *(gate.field for gate in gates if gate.field)])),
             restart=how["restart"],

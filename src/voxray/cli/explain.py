@@ -16,7 +16,7 @@ from voxray.cli.answers import Answer, Question, answer_told, answered, asked, c
 from voxray.cli.files import distinct_names, each, expand, placed, sound
 from voxray.cli.ledger import print_answer
 from voxray.cli.methods import Explaining, print_methods
-from voxray.cli.options import drawing, recognising
+from voxray.cli.options import drawing, opened, recognising
 from voxray.cli.tables import cut_short, spoken
 
 PICTURES = ("map", "words", "times", "matrix", "labels", "paths", "lens")
@@ -87,7 +87,7 @@ def explain(sources: Sequence[str], as_json: bool, listing: bool, **how: Any) ->
     pictures = placed(out, PICTURE_ENDINGS, len(names) * count_pictures(kinds, question), f".{how['ending']}")
     sounds = placed(how["listen"], (".wav",), len(names) * (len(question.targets) or 2), ".wav")
     style = {name: how[name] for name in ("theme", "dpi")}
-    model = voxray.load_model(how["model"], threads=how["threads"])
+    model = opened(how)
 
     def one(source: str, progress: Any) -> Callable[[], None]:
         try:

@@ -9,19 +9,20 @@ import click
 
 import voxray
 from voxray.cli.models import MODEL
+from voxray.cli.options import DEVICE
 from voxray.cli.tables import show, table
 
 
 @click.command()
 @click.argument("model", required=False, type=MODEL)
+@DEVICE
 @click.option("--json", "as_json", is_flag=True, help="As one JSON object.")
-def inspect(model: str | None, as_json: bool) -> None:  # noqa: FBT001
+def inspect(model: str | None, device: str, as_json: bool) -> None:  # noqa: FBT001
     """Show what a model file is made of.
 
     Without MODEL: the bundled one. Opening a model proves it: the differences that were measured are shown.
     """
-    opened = voxray.load_model(model)
-    told = opened.describe()
+    told = voxray.load_model(model, device=device).describe()
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
@@ -43,6 +44,7 @@ def print_anatomy(told: dict[str, Any]) -> None:
         "width",
         "languages",
         "sha256",
+        "device",
     ):
         value = told[name]
         facts.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))

@@ -15,7 +15,7 @@ import click
 import voxray
 from voxray.cli.files import BAD_INPUT, complain, expand, prepared, progress_bars, sound
 from voxray.cli.models import MODEL
-from voxray.cli.options import drawing
+from voxray.cli.options import DEVICE, THREADS, drawing, opened
 from voxray.cli.tables import room, show, table
 
 PICTURES = ("clips", "layers", "forced")
@@ -38,7 +38,8 @@ MEANINGS = {
 @click.option("--force/--no-force", default=True, help="Try what becomes of clips when languages are forced.  [default: force]")
 @click.option("-m", "--model", type=MODEL, metavar="MODEL", help="A file, its folder, a hub id or a short name; default: bundled.")
 @click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits.")
-@click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores.")
+@DEVICE
+@THREADS
 @click.option("--allow-truncated", is_flag=True, help="Take what is there of a sound file that was cut off.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the intervals and tests.")
 @click.option("-o", "--out", "folder", type=click.Path(file_okay=False), metavar="FOLDER",
@@ -58,7 +59,7 @@ def languages(sources: Sequence[str], folder: str | None, as_json: bool, **how: 
     """
     out = None if folder is None else prepared(folder)
     clips, problems = given(sources, how)
-    model = voxray.load_model(how["model"], threads=how["threads"])
+    model = opened(how)
     try:
         with progress_bars(1) as (step, _), step("passes") as progress:
             study = voxray.compare_languages(

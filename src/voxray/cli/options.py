@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import inspect as reflection
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
+import voxray
 from voxray.cli.models import MODEL
 
 Command = Callable[..., Any]
+
+
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="NAME",
+    help="What the model runs on: cpu, cuda, cuda:1, directml, coreml, openvino, ...; auto: a graphics card where one can be used.",
+)
+THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores.")
+
+
+def opened(how: Mapping[str, Any]) -> Any:
+    """Open the model that a command was given, as its options ``model``, ``threads`` and ``device`` say."""
+    return voxray.load_model(how["model"], threads=how["threads"], device=how["device"])
 
 
 def recognising(command: Command, *, required: bool = True) -> Command:
     """Add the options of every command that recognises sound; ``required``: whether it must be given a sound."""
     for option in (
         click.option("--allow-truncated", is_flag=True, help="Take what is there of a sound file that was cut off."),
-        click.option("--threads", type=click.IntRange(min=1), help="Threads for the model; default: all cores."),
+        DEVICE,
+        THREADS,
         click.option("--textnorm/--no-textnorm", default=False, help="Write punctuation and numbers as digits."),
         click.option(
             "-l",

@@ -11,7 +11,7 @@ import click
 
 import voxray
 from voxray.cli.files import distinct_names, each, expand, prepared, sound
-from voxray.cli.options import recognising
+from voxray.cli.options import opened, recognising
 from voxray.cli.tables import printed, show, table
 
 
@@ -25,7 +25,7 @@ def transcribe(sources: Sequence[str], style: str, words: bool, as_json: bool, *
     """Print the text of sound files."""
     if words and as_json:
         raise click.UsageError("--words and --json exclude each other; the JSON holds the words.")
-    model = voxray.load_model(how["model"], threads=how["threads"])
+    model = opened(how)
     several = len(expand(sources)) > 1
 
     def one(source: str, progress: Any) -> Callable[[], None]:
@@ -53,7 +53,7 @@ def trace(sources: Sequence[str], folder: str | None, as_json: bool, **how: Any)
     """
     out = None if folder is None else prepared(folder)
     names = distinct_names(expand(sources))
-    model = voxray.load_model(how["model"], threads=how["threads"])
+    model = opened(how)
 
     def one(source: str, progress: Any) -> Callable[[], None]:
         found = model.trace(sound(source, how), how["language"], textnorm=how["textnorm"], progress=progress)

@@ -11,7 +11,7 @@ import click
 
 import voxray
 from voxray.cli.files import distinct_names, each, expand, placed, sound
-from voxray.cli.options import comparing, recognising
+from voxray.cli.options import comparing, opened, recognising
 from voxray.cli.tables import number, room, seconds_at, show, table
 
 ENDINGS = (".TextGrid", ".ctm", ".srt", ".vtt", ".csv", ".html")
@@ -52,7 +52,7 @@ def why(sources: Sequence[str], reference: str | None, as_json: bool, **how: Any
     if how["out"] and Path(how["out"]).suffix not in ENDINGS:
         raise click.UsageError(f"{how['out']} must end in one of {', '.join(ENDINGS)}.")
     pictures = placed(how["picture"], (".png", ".svg", ".pdf"), 1, ".png")
-    model: Any = voxray.load_model(how["model"], threads=how["threads"])
+    model: Any = opened(how)
     names = distinct_names(expand(sources))
 
     def one(source: str, _progress: Any) -> Callable[[], None]:

@@ -176,7 +176,8 @@ def _probe(graph: Graph, nodes: list[Any], probes: tuple[Feeds, Feeds], options:
     """Return, for each tensor at an active node, what it is in both probes."""
     names = {name for node in nodes for name in (*node.input, *node.output) if name and not graph.is_constant(name)}
     inner = sorted(names - set(graph.inputs))
-    runner = Runner(graph, options, entries=UNPACKED)  # for two short runs, packing the weights would cost more than it gains
+    # For two short runs, packing the weights or moving them to another device would cost more than it gains.
+    runner = Runner(graph, RunOptions(options.threads), entries=UNPACKED)
     runs = [dict(zip(inner, runner.run(feeds, inner) if inner else [], strict=True)) | dict(feeds) for feeds in probes]
     return {name: [np.asarray(run[name]) for run in runs] for name in names}
 

@@ -16,10 +16,11 @@ import numpy.typing as npt
 
 from voxray.graph.anatomy import Anatomy, Block, Linear
 from voxray.graph.graph import Graph
-from voxray.graph.session import Feeds, Runner
+from voxray.graph.session import CPU, Feeds, Runner
 from voxray.types import AnatomyError, FloatArray
 
 LOGIT_TOLERANCE = 1e-5
+DEVICE_TOLERANCE = 1e-3  # on anything but the CPU: what is read changes which operators are fused, and so the last bits
 REBUILD_TOLERANCE = {"fp32": 1e-4, "int8": 1e-4, "fp16": 2e-2, "int4": 1e-4}
 
 
@@ -64,10 +65,11 @@ def prove(graph: Graph, anatomy: Anatomy, plain: Runner, feeds: Feeds) -> Proof:
     worst = int(np.argmax(proof.rebuild_errors))
     if len(heads) > 1:
         raise AnatomyError(f"{graph.path.name}: layers have different numbers of heads: {sorted(heads)}")
-    if not proof.logit_difference <= LOGIT_TOLERANCE:
+    allowed = LOGIT_TOLERANCE if plain.options.providers == (CPU,) else DEVICE_TOLERANCE
+    if not proof.logit_difference <= allowed:
         raise AnatomyError(
             f"{graph.path.name}: reading inner tensors changes the logits by {proof.logit_difference:.1e} "
-            f"(at most {LOGIT_TOLERANCE:.0e} is allowed), so what is read would not be what happened"
+            f"(at most {allowed:.0e} is allowed), so what is read would not be what happened"
         )
     if not proof.rebuild_errors[worst] <= REBUILD_TOLERANCE[anatomy.precision]:
         raise AnatomyError(

@@ -6,10 +6,11 @@ model's own file, so a replacement costs no second copy on disk.
 
 from __future__ import annotations
 
+import difflib
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,27 @@ from voxray.types import ModelError, OptionError
 
 Feeds = Mapping[str, npt.NDArray[Any]]
 FLOAT16 = 10
+CPU = "CPUExecutionProvider"
+DEVICES = {
+    "cpu": CPU,
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "rocm": "ROCMExecutionProvider",
+    "migraphx": "MIGraphXExecutionProvider",
+    "directml": "DmlExecutionProvider",
+    "coreml": "CoreMLExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "qnn": "QNNExecutionProvider",
+    "cann": "CANNExecutionProvider",
+}
+# Whoever installs these has a card and means it. The others compile each shape anew or round, so they must be asked for.
+AUTOMATIC = ("cuda", "rocm", "migraphx", "directml")
+NUMBERED = ("cuda", "tensorrt", "rocm", "migraphx", "directml", "cann")
+# Settings without which a provider rounds its factors: an explanation must not depend on the card.
+EXACT: dict[str, dict[str, str]] = {
+    DEVICES["cuda"]: {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"},
+    DEVICES["openvino"]: {"device_type": "CPU", "load_config": '{"CPU": {"INFERENCE_PRECISION_HINT": "f32"}}'},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +51,54 @@ class RunOptions:
     Attributes:
         threads: for one operator; None takes every core that this process may use.
         providers: execution providers of ONNX Runtime, best first.
+        number: which of several devices of that kind, from 0.
+        wished: whether the CPU will do where the first provider does not start.
     """
 
     threads: int | None = None
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    providers: tuple[str, ...] = (CPU,)
+    number: int = 0
+    wished: bool = False
 
     def __post_init__(self) -> None:
         if self.threads is not None and self.threads < 1:
             raise OptionError(f"threads must be at least 1, got {self.threads}")
         if not self.providers:
             raise OptionError("no execution provider is named; give at least one, such as CPUExecutionProvider")
+
+
+def run_options(device: str = "auto", threads: int | None = None) -> RunOptions:
+    """Return how to run a model on a device.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``tensorrt``, ``rocm``, ``migraphx``, ``directml``, ``coreml``, ``openvino``, ``qnn``
+            or ``cann``; or ``auto``: a graphics card that the installed ONNX Runtime can use and that starts, else the CPU.
+        threads: for one operator on the CPU.
+
+    Raises:
+        OptionError: when there is no such device, or the installed ONNX Runtime cannot use it.
+    """
+    import onnxruntime
+
+    have = onnxruntime.get_available_providers()
+    if device == "auto":
+        name = next((one for one in AUTOMATIC if DEVICES[one] in have), "cpu")
+        return RunOptions(threads, tuple(dict.fromkeys([DEVICES[name], CPU])), wished=True)
+    name, colon, number = device.lower().partition(":")
+    if name not in DEVICES:
+        close = difflib.get_close_matches(name, DEVICES, 1)
+        meant = f" (did you mean {close[0]}?)" if close else ""
+        raise OptionError(f"there is no device {device!r}{meant}; choose auto or one of {', '.join(DEVICES)}")
+    if colon and (name not in NUMBERED or not number.isdigit()):
+        wrong = f"{number!r} is no whole number" if name in NUMBERED else f"{name} is one device"
+        raise OptionError(f"device {device!r}: {wrong}; give {name}" + (f" or {name}:0" if name in NUMBERED else ""))
+    if DEVICES[name] not in have:
+        there = ", ".join(one for one, provider in DEVICES.items() if provider in have)
+        raise OptionError(
+            f"the installed ONNX Runtime cannot use {name}; it can use: {there}. "
+            f"Install the ONNX Runtime built for {name} (docs/devices.md)"
+        )
+    return RunOptions(threads, tuple(dict.fromkeys([DEVICES[name], CPU])), number=int(number or 0))
 
 
 def expose(graph: Graph, tensors: Sequence[str]) -> bytes:
@@ -82,6 +142,12 @@ class Runner:
         self._exposed: frozenset[str] = frozenset()
         self._session: Any = None
         self._opening = threading.Lock()
+
+    @property
+    def device(self) -> str:
+        """What the graph runs on, such as ``cpu`` or ``cuda``."""
+        provider = self._open([]).get_providers()[0]
+        return next((name for name, one in DEVICES.items() if one == provider), provider)
 
     def run(self, feeds: Feeds, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         """Run the graph once.
@@ -149,14 +215,27 @@ def open_session(graph: Graph, model: bytes, options: RunOptions, entries: Mappi
     settings.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
     for name, value in (entries or {}).items():
         settings.add_session_config_entry(name, value)
-    wanted = list(options.providers)
+    wanted = [(name, _exact(name, options.number)) for name in options.providers]
+    if DEVICES["directml"] in options.providers:  # it asks for both
+        settings.enable_mem_pattern, settings.execution_mode = False, onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     try:
         session = onnxruntime.InferenceSession(model, settings, providers=wanted, enable_fallback=False)
     except Exception as error:  # ONNX Runtime's exceptions share no base class
+        if options.wished and options.providers != (CPU,):
+            return open_session(graph, model, replace(options, providers=(CPU,)), entries)
         raise ModelError(f"{graph.path.name} cannot be opened by ONNX Runtime: {first_line(error)}") from error
-    if wanted[0] not in session.get_providers():  # where its libraries are missing, ONNX Runtime goes on without a word
-        raise OptionError(f"execution provider {wanted[0]!r} does not start here; mend its installation or name another one")
+    # Where its libraries are missing, ONNX Runtime goes on without a word.
+    if options.providers[0] not in session.get_providers() and not options.wished:
+        raise OptionError(
+            f"execution provider {options.providers[0]!r} does not start here; mend its installation or name another one"
+        )
     return session
+
+
+def _exact(provider: str, number: int) -> dict[str, str]:
+    """Return the settings of a provider: which device, and no rounding of factors."""
+    numbered = {DEVICES[name] for name in NUMBERED}
+    return EXACT.get(provider, {}) | ({"device_id": str(number)} if provider in numbered else {})
 
 
 def _cores() -> int:

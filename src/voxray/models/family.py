@@ -19,6 +19,7 @@ from voxray.frontend import DEFAULT, Cmvn, read_cmvn
 from voxray.graph.anatomy import Anatomy
 from voxray.graph.graph import Graph
 from voxray.graph.proof import Proof
+from voxray.graph.session import Runner
 from voxray.trace import Trace
 from voxray.transcript import Reading, join
 from voxray.types import (
@@ -76,6 +77,7 @@ class Family(ABC):
     anatomy: Anatomy
     proof: Proof
     blank: int
+    _runner: Runner
 
     @property
     @abstractmethod
@@ -91,6 +93,11 @@ class Family(ABC):
     def cross_shape(self) -> tuple[int, int] | None:
         """Layers of cross-attention and heads in each; None without a decoder."""
         return None
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What explanations can be built on: ``gradients``, ``anatomy`` (of the layers), ``attention``, ``passes``."""
+        return frozenset(("attention", "passes") if self.cross_shape else ("gradients", "anatomy", "attention", "passes"))
 
     @abstractmethod
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Recorder:
@@ -184,6 +191,7 @@ class Family(ABC):
             "width": blocks[-1]["width"],
             "languages": list(self.languages),
             "stream_norms": [index for index, _ in self.anatomy.stream_norms],
+            "device": self._runner.device,
             "logit_difference": self.proof.logit_difference,
             "blocks": blocks,
         }

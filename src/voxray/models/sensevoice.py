@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
+from voxray.front import StackedFront
 from voxray.frontend import DEFAULT, Cmvn, features, stack
 from voxray.graph.anatomy import Anatomy, Block, find_anatomy
 from voxray.graph.entrance import Entrance, Front, find_entrance, whole, with_prompts, without_front
@@ -139,7 +140,7 @@ def _layout(name: str, entrance: Entrance, bank: str = "") -> Layout:
     return Layout(name, *names, batch=entrance.batch, bank=bank)
 
 
-def prepare(graph: Graph, options: RunOptions | None = None) -> Opened:
+def prepare(graph: Graph) -> Opened:
     """Bring a graph to stacked, normalised features and two prompts.
 
     Raises:
@@ -156,7 +157,7 @@ def prepare(graph: Graph, options: RunOptions | None = None) -> Opened:
     if layout.name == "openvoiceos":
         changed, cut, front = without_front(graph, entrance)
         cmvn = Cmvn(front.shift, front.scale)
-        _check_front(front, entrance, cmvn, options)
+        _check_front(front, entrance, cmvn)
         return Opened(changed, _layout(layout.name, cut, entrance.sound), cmvn)
     return Opened(graph, layout, read_normalisation(graph))
 
@@ -181,7 +182,7 @@ def _read_table(path: Path, width: int) -> FloatArray:
     return np.array(table, np.float32)
 
 
-def _check_front(front: Front, entrance: Entrance, cmvn: Cmvn, options: RunOptions | None) -> None:
+def _check_front(front: Front, entrance: Entrance, cmvn: Cmvn) -> None:
     """Refuse a front-end in the graph that makes other features of a filter bank than Voxray does.
 
     Raises:
@@ -190,7 +191,7 @@ def _check_front(front: Front, entrance: Entrance, cmvn: Cmvn, options: RunOptio
     bank = np.random.default_rng(0).normal(8.0, 4.0, (67, DEFAULT.mels)).astype(np.float32)  # no whole number of stacks
     numbers = {entrance.lengths: [len(bank)], entrance.language: [0], entrance.textnorm: [0]}
     feeds = {entrance.sound: bank[None]} | {name: whole(front.graph, name, one) for name, one in numbers.items()}
-    (found,) = Runner(front.graph, options).run(feeds, [front.features])
+    (found,) = Runner(front.graph).run(feeds, [front.features])  # on the CPU: what is checked is the file
     wanted = (stack(bank) + cmvn.shift) * cmvn.scale
     if found[0].shape != wanted.shape or not np.abs(found[0] - wanted).max() <= FRONT_TOLERANCE * np.abs(wanted).max():
         raise AnatomyError(
@@ -215,7 +216,7 @@ class Recogniser(Family):
     family = "sensevoice"
 
     def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
-        opened = prepare(graph, options)
+        opened = prepare(graph)
         graph, layout = opened.graph, opened.layout
         self.graph, self.layout, self.cmvn = graph, layout, opened.cmvn
         self.anatomy: Anatomy = find_anatomy(graph, layout.logits)
@@ -322,6 +323,10 @@ class Recogniser(Family):
     def batches_exactly(self) -> bool:
         """Whether a sound's output does not depend on the others of its batch: dynamic quantisation takes them as one."""
         return self.anatomy.precision != "int8" or self.layout.batch == 1
+
+    def front(self, trace: Trace) -> StackedFront:
+        """Return how the sound of a trace of one piece became what the model saw."""
+        return StackedFront(trace.features[0], trace.audio, self.cmvn)
 
     def layer_weights(self, index: int) -> LayerWeights:
         """Return the weights of a layer.

@@ -57,6 +57,7 @@ def evaluate(
     inquiry: Inquiry | None = None,
     processes: int = 1,
     threads: int = 1,
+    device: str = "auto",
     engine: Engine = "local",
     groups: Sequence[str] = (),
     restart: bool = False,
@@ -73,6 +74,7 @@ def evaluate(
             each clip is recognised under the language that its line names, with ``auto`` under ``auto`` where it does not.
         processes: workers; results do not depend on it.
         threads: of each worker.
+        device: what the model runs on, as ``load_model`` takes it.
         engine: ``local`` for this machine; ``ray`` for a Ray cluster whose nodes see the same files.
         groups: manifest fields by whose values the summary is told too.
         restart: throw away what the folder holds of another run.
@@ -92,7 +94,7 @@ def evaluate(
         raise OptionError(f"{listed.path} lists no clip that can be read: {listed.problems[0]}")
     asked = inquiry or Inquiry(evidence=False, causes=False)
     placed = model if model is None or is_id(model) else Path(model).absolute()  # of an id, every worker finds the files
-    job = Job(placed, threads, asked, prepare or opened)
+    job = Job(placed, threads, asked, prepare or opened, device)
     with RunFolder(Path(out)) as folder:
         _fill(folder, listed, job, _Way(engine, processes, restart, progress))
     records = read_records(folder.path)
@@ -183,7 +185,7 @@ def opened(job: Job) -> tuple[dict[str, Any], Examine]:
         ModelError: when it cannot be opened.
         OptionError: when it does not know the language asked for.
     """
-    model: Any = load_model(job.model, threads=job.threads)
+    model: Any = load_model(job.model, threads=job.threads, device=job.device)
     known = ("auto", FROM_MANIFEST, *model.languages)
     if job.inquiry.language not in known:
         raise OptionError(f"the model has no language {job.inquiry.language!r}; choose one of {', '.join(dict.fromkeys(known))}")

@@ -43,12 +43,14 @@ class Job:
         threads: of each worker.
         inquiry: what is asked of every clip; anything that can be sent to another process.
         prepare: opens the model; returns what it is and the function that makes a clip's record.
+        device: what the model runs on, as ``load_model`` takes it.
     """
 
     model: str | os.PathLike[str] | None
     threads: int
     inquiry: Any
     prepare: Prepare
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +225,17 @@ def _hired(job: Job) -> _Hand:
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, job), daemon=True)
     resource_tracker.ensure_running()  # its own start would undo the blocking
-    with _interrupts_kept_off(), _script_kept_out():
+    with apart_from_script():
         process.start()
     there.close()
     return _Hand(process, here)
+
+
+@contextmanager
+def apart_from_script() -> Iterator[None]:
+    """Keep Ctrl-C and the user's script away from processes started meanwhile."""
+    with _interrupts_kept_off(), _script_kept_out():
+        yield
 
 
 @contextmanager
