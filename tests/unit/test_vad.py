@@ -95,10 +95,10 @@ def test_vad_pads_each_side_and_shares_short_pauses() -> None:
 
 def test_vad_merges_neighbours_up_to_a_length() -> None:
     probability = levels(*[(4, 0.9), (1, 0.1)] * 6)
-    lengths = [(stop - first) * CHUNK_SECONDS for first, stop in speech_runs(probability, 30)]
+    lengths = [(stop - first) * CHUNK_SECONDS for first, stop in speech_runs(probability, 30, VadOptions(merge_to=15))]
     assert len(lengths) == 2
     assert all(13 < length <= 15 for length in lengths)
-    assert len(speech_runs(probability, 30, VadOptions(merge_to=0))) == 6
+    assert len(speech_runs(probability, 30)) == 6  # every utterance by itself, with its own tags
 
 
 def test_vad_cuts_long_speech_where_it_is_weakest() -> None:
@@ -132,7 +132,7 @@ def test_vad_finds_speech_between_silences() -> None:
     for (start, end), begin in zip(apart, (2, 4 + length), strict=True):
         assert begin - 0.25 <= start <= begin + 0.25
         assert begin + length - 0.25 <= end <= begin + length + 0.5
-    ((start, end),) = voice_segments(sound)
+    ((start, end),) = voice_segments(sound, options=VadOptions(merge_to=15))
     assert (start, end) == (apart[0][0], apart[1][1])
 
 
