@@ -54,6 +54,7 @@ class Gate:
         limit: the number.
         field: of the group that is asked; empty for the whole run.
         value: of the group; ``*`` for each.
+        keys: where the figure stands among those of a summary; empty for where :data:`FIGURES` says.
     """
 
     text: str
@@ -62,10 +63,15 @@ class Gate:
     limit: float
     field: str = ""
     value: str = ""
+    keys: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Gate:
+    def parse(cls, text: str, figures: Mapping[str, tuple[str, ...]] = FIGURES) -> Gate:
         """Read a gate.
+
+        Args:
+            text: a figure, a comparison and a number.
+            figures: that can be asked: name -> where each stands.
 
         Raises:
             OptionError: when it is none, or there is no such figure.
@@ -74,12 +80,12 @@ class Gate:
         if found is None:
             raise OptionError(f"{text!r} is no gate; write a figure, a comparison and a number, such as 'cer > 0.08'")
         name = found["name"].lower()
-        if name not in FIGURES:
-            near = difflib.get_close_matches(name, FIGURES, 1)
+        if name not in figures:
+            near = difflib.get_close_matches(name, figures, 1)
             hint = f"did you mean {near[0]!r}? " if near else ""
-            raise OptionError(f"there is no figure {found['name']!r}; {hint}there are: {', '.join(sorted(FIGURES))}")
+            raise OptionError(f"there is no figure {found['name']!r}; {hint}there are: {', '.join(sorted(figures))}")
         limit = float(found["limit"]) / (100 if found["percent"] else 1)
-        return cls(text.strip(), name, found["compare"], limit, found["field"] or "", found["value"] or "")
+        return cls(text.strip(), name, found["compare"], limit, found["field"] or "", found["value"] or "", figures[name])
 
     def failures(self, summary: Mapping[str, Any]) -> list[str]:
         """Return a line for each place where the condition holds or the figure is not there.
@@ -93,7 +99,7 @@ class Gate:
         lines = []
         for where, figures in self._places(summary):
             found: Any = figures
-            for key in FIGURES[self.name]:
+            for key in self.keys or FIGURES[self.name]:
                 found = found.get(key) if isinstance(found, Mapping) else None
             if found is None:
                 lines.append(f"{self.text}: this run has no {self.name}{where}, so it cannot pass{_instead(self.name)}")

@@ -14,7 +14,8 @@ from voxray.studies.folder import REPORT, SUMMARY, read_records, read_run
 from voxray.studies.summary import UNEXPLAINED, summarise
 from voxray.types import Audio, AudioError, OptionError
 from voxray.views import report
-from voxray.views.report import Language, Media
+from voxray.views.page import Language
+from voxray.views.report import Media
 
 Record = Mapping[str, Any]
 

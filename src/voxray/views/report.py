@@ -14,18 +14,16 @@ looks up without decoding. The worst clips come first, and keep their sound if n
 from __future__ import annotations
 
 import base64
-import hashlib
 import heapq
 import io
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,15 +31,13 @@ import numpy.typing as npt
 from voxray.storage import whole_file
 from voxray.types import FloatArray, OptionError, OutputError, frozen
 from voxray.views.overlay import TICKS, mel_bin
+from voxray.views.page import ASSETS, Language, Words, environment, version
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
 
-Language = Literal["en", "zh"]
 Record = Mapping[str, Any]
 
-ASSETS = Path(__file__).parent.parent / "assets" / "report"
 LETTERS = np.frombuffer(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", np.uint8)
 """The alphabet of base64: a number from 0 to 63 is one letter."""
 DARKEST, BRIGHTEST = 4.0, 99.7
@@ -148,7 +144,7 @@ def write_report(
         causes=sorted({name for one in shown for name in causes_of(one)}),
         data={"language": language, "strings": _strings(), "ticks": _ticks(), "clips": [_entry(one) for one in shown]},
         now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=_version(),
+        version=version(),
     )  # fmt: skip
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -336,93 +332,8 @@ def _strings() -> dict[str, dict[str, str]]:
     return {name: json.loads((ASSETS / f"{name}.json").read_text(encoding="utf-8")) for name in get_args(Language)}
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("voxray")
-    except PackageNotFoundError:  # run from a folder that was never installed
-        return ""
-
-
 def _environment(language: Language) -> Environment:
-    """Return Jinja with what the templates use: texts in both languages, numbers, the page's own files."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    environment = Environment(
-        loader=FileSystemLoader(ASSETS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    words = _Words(_strings()[language])
-    environment.globals |= {"t": words.text, "ta": words.attribute, "own": _own, "safe_json": _safe_json}
-    environment.globals |= {"wrong": wrong, "causes_of": causes_of, "policy": _policy}
-    environment.filters |= {"percent": _percent, "number": _number}
-    return environment
-
-
-@dataclass(frozen=True, slots=True)
-class _Words:
-    """Texts of one language, written so that the page can put those of another in their place."""
-
-    table: Mapping[str, str]
-
-    def told(self, key: str, values: Mapping[str, Any], otherwise: str | None = None) -> str:
-        """Return a text with its values filled in."""
-        text = self.table.get(key, otherwise)
-        if text is None:
-            raise KeyError(key)
-        return re.sub(r"\{(\w+)\}", lambda found: str(values.get(found[1], found[0])), text)
-
-    def text(self, key: str, otherwise: str | None = None, **values: Any) -> Markup:
-        """Return a text as an element; one without a translation, such as the name of a new cause, as it is."""
-        from markupsafe import Markup
-
-        told = self.told(key, values, otherwise)
-        if key not in self.table:
-            return Markup("<span>{}</span>").format(told)
-        filled = Markup(' data-values="{}"').format(json.dumps(values)) if values else Markup("")
-        return Markup('<span data-t="{}"{}>{}</span>').format(key, filled, told)
-
-    def attribute(self, name: str, key: str) -> Markup:
-        """Return an attribute with a text without values."""
-        from markupsafe import Markup
-
-        return Markup('{}="{}" data-t-{}="{}"').format(name, self.table[key], name, key)
-
-
-def _own(name: str) -> Markup:
-    """Return a style sheet or script of the page, which is ours and is written as it is."""
-    from markupsafe import Markup
-
-    return Markup((ASSETS / name).read_text(encoding="utf-8"))  # noqa: S704 it comes with the package
-
-
-def _policy() -> str:
-    """Return the content security policy: the page's own script by its hash, sounds from the page itself, nothing else."""
-    script = hashlib.sha256(_own("report.js").encode("utf-8")).digest()
-    allowed = f"script-src 'sha256-{base64.b64encode(script).decode()}'; style-src 'unsafe-inline'; media-src data: blob:"
-    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
-
-
-def _safe_json(value: Any) -> Markup:
-    """Return JSON that no HTML parser can take for anything else; numbers that are none become null."""
-    from jinja2.utils import htmlsafe_json_dumps
-
-    return htmlsafe_json_dumps(_finite(value), separators=(",", ":"))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return value
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:.{digits}f}%"
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}".replace("-", "−")
+    """Return Jinja with the texts of the report."""
+    made = environment(Words(_strings()[language]), "report.js")
+    made.globals |= {"wrong": wrong, "causes_of": causes_of}
+    return made
