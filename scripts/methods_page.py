@@ -20,8 +20,10 @@ NATURES = {
     "view": "**view, not an explanation**",
 }
 NEEDS = {
+    "split": "operators through which a score splits into shares",
     "gradients": "operators with a gradient rule",
-    "anatomy": "attention and weights that can be read",
+    "anatomy": "attention and weights of an encoder that makes the text by itself",
+    "attention": "attention that can be read, of an encoder or from a decoder to it",
     "passes": "nothing but the model's answers",
 }
 

@@ -22,7 +22,11 @@ RULES: dict[str, set[str]] = {
     "types": set(),
     "audio": BASE,
     "frontend": BASE,
+    "front": BASE | {"frontend"},
     "ctc": BASE,
+    "edges": BASE,
+    "warping": BASE,
+    "dictation": BASE | {"ctc", "vocabulary"},
     "vad": BASE,
     "vocabulary": BASE,
     "alignment": BASE | {"vocabulary"},
@@ -33,10 +37,11 @@ RULES: dict[str, set[str]] = {
     "trace": BASE | {"ctc", "richtext", "vocabulary", "tracefile"},  # tracefile inside Trace.save
     "tracefile": BASE | {"storage", "trace"},
     "attention": BASE | {"trace"},
-    "models": BASE | {"graph", "audio", "vad", "frontend", "ctc", "transcript", "trace", "vocabulary"},
+    "models": BASE
+    | {"audio", "ctc", "dictation", "edges", "front", "frontend", "graph", "trace", "transcript", "vad", "vocabulary", "warping"},
     "targets": BASE | {"ctc", "trace", "vocabulary"},
-    "case": BASE | {"frontend", "models", "targets", "trace"},
-    "masking": BASE | {"alignment", "frontend"},
+    "case": BASE | {"front", "frontend", "models", "targets", "trace"},
+    "masking": BASE | {"alignment", "front"},
     "sanm": BASE,
     "lens": BASE | {"case", "sanm"},
     "mixing": BASE | {"case", "masking", "methods", "sanm"},
@@ -53,6 +58,7 @@ RULES: dict[str, set[str]] = {
     | {
         "alignment",
         "api",
+        "attention",
         "audio",
         "case",
         "ctc",
@@ -65,15 +71,16 @@ RULES: dict[str, set[str]] = {
         "measures",
         "methods",
     }
-    | {"models", "sounds", "storage", "targets", "texts", "trace", "views", "vocabulary"},
+    | {"models", "sounds", "storage", "targets", "texts", "trace", "vad", "views", "vocabulary"},
     "views": BASE | {"alignment", "storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
     "demo": {"trace"},
     "api": BASE | {"audio", "graph", "models", "plot", "trace", "tracefile"},
-    "cli": {"__init__"},
+    "app": BASE | {"__init__"},
+    "cli": {"__init__", "app"},  # the page opens inside the call
     "__main__": {"cli"},
     "__init__": BASE
-    | {"api", "attention", "demo", "edits", "explanation", "exports", "lens", "listen", "manifest", "methods", "plot"}
+    | {"api", "attention", "demo", "edits", "explanation", "exports", "frontend", "lens", "listen", "manifest", "methods", "plot"}
     | {"studies", "texts", "trace", "alignment"},
 }
 ONNX_ROOMS = {"graph"}

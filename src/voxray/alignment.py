@@ -11,12 +11,15 @@ from voxray.vocabulary import TAG, strip_tags
 
 # Hanzi, kana and their punctuation are written without spaces: a piece of theirs is a word of its own.
 SPACELESS = (
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF),  # Thai and Lao, Burmese, Khmer
     (0x2E80, 0x303F), (0x3040, 0x30FF), (0x31F0, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF), (0xFF00, 0xFF9F),
     (0x20000, 0x3FFFF),
 )  # fmt: skip
 
 
 REACH = 0.15  # seconds that a word may reach beyond the frames that emitted it
+SHORTEST = 0.06  # seconds; no word is said in less, though a decoder's time warping may give it none
+NOTHING = 1e-6  # seconds; no pause is shorter
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +35,46 @@ def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
     """Part a span of seconds into words and pauses without rest.
 
     CTC emits a word in fewer frames than it sounds. So a word reaches half-way to its neighbours, but no more than 150 ms beyond
-    its frames; what is left over is a pause.
+    its frames; what is left over is a pause. A decoder may place words at one moment; each gets 60 ms of its neighbours' time.
 
     Args:
         words: in order of time; those outside the span are left out.
         start: of the span.
         end: of the span.
     """
-    inside = [word for word in words if word.start < end and word.end > start]
-    found: list[Stretch] = []
+    inside = [word for word in words if (word.start < end and word.end > start) or start <= word.start == word.end <= end]
+    spans: list[tuple[float, float]] = []
     at = start
     for index, word in enumerate(inside):
         before = word.start - inside[index - 1].end if index else 2 * REACH
         after = inside[index + 1].start - word.end if index + 1 < len(inside) else 2 * REACH
         first = max(at, word.start - min(max(before, 0.0) / 2, REACH))
-        last = min(end, word.end + min(max(after, 0.0) / 2, REACH))
-        if first - at > 1e-6:
-            found.append(Stretch("", at, first))
-        if last > first:
-            found.append(Stretch(word.text, first, last))
-        at = max(first, last)
-    return [*found, Stretch("", at, end)] if end - at > 1e-6 or not found else found
+        spans.append((first, max(first, min(end, word.end + min(max(after, 0.0) / 2, REACH)))))
+        at = spans[-1][1]
+    found: list[Stretch] = []
+    at = start
+    for word, (first, last) in zip(inside, apart(spans, end, min(SHORTEST, (end - start) / max(len(inside), 1))), strict=True):
+        found += [Stretch("", at, first)] * (first - at > NOTHING) + [Stretch(word.text, first, last)]
+        at = last
+    return [*found, Stretch("", at, end)] if end - at > NOTHING or not found else found
+
+
+def apart(spans: Sequence[tuple[float, float]], end: float, least: float) -> list[tuple[float, float]]:
+    """Return spans that do not overlap, each at least so long: shorter ones take of their neighbours.
+
+    Args:
+        spans: in order; none begins before the one before it ends.
+        end: of the last one at the latest.
+        least: how long each must be; all of them together must have room.
+    """
+    found: list[tuple[float, float]] = []
+    for start, stop in spans:
+        first = max(start, found[-1][1]) if found else start
+        found.append((first, max(stop, first + least)))
+    for at in reversed(range(len(found))):
+        last = min(found[at][1], end)
+        found[at], end = (min(found[at][0], last - least), last), min(found[at][0], last - least)
+    return found
 
 
 def group_words(tokens: Sequence[Token]) -> tuple[Word, ...]:

@@ -16,7 +16,16 @@ from voxray.types import Progress, TraceError
 if TYPE_CHECKING:
     from voxray.models import ListedModel, Recogniser
 
-__all__ = ["draw_attention", "find_model", "known_models", "load_audio", "load_model", "load_trace", "probe_audio"]
+__all__ = [
+    "draft_description",
+    "draw_attention",
+    "find_model",
+    "known_models",
+    "load_audio",
+    "load_model",
+    "load_trace",
+    "probe_audio",
+]
 
 
 def load_model(
@@ -66,6 +75,22 @@ def find_model(source: str | os.PathLike[str], *, progress: Progress | None = No
     from voxray.models import located
 
     return tuple(located(source, progress))
+
+
+def draft_description(source: str | os.PathLike[str]) -> str:
+    """Return the draft of a description of a model that Voxray does not know, as ``voxray.toml`` beside it would hold it.
+
+    Args:
+        source: as for ``load_model``.
+
+    Raises:
+        ModelError: when there is no such model, or it cannot be read.
+    """
+    from voxray.graph.graph import Graph
+    from voxray.models import located
+    from voxray.models.generic.template import template
+
+    return template(Graph(located(source)[0]))
 
 
 def known_models() -> tuple[ListedModel, ...]:

@@ -108,6 +108,8 @@ def attention_map(trace: Trace, view: AttentionView | None = None) -> xr.DataArr
 
 def _hop(trace: Trace, times: npt.NDArray[np.float64]) -> float:
     """Return the seconds between columns."""
+    if trace.frame_hop is not None:
+        return trace.frame_hop
     if trace.decoder is not None and len(times) > 1:  # a decoder's frames may be wider than those of the features
         return float(times[1] - times[0])
     return trace.features[0].hop if trace.features else 1.0

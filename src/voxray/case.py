@@ -9,18 +9,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from voxray.frontend import DEFAULT, fbank, features, stack
+from voxray.front import Front
+from voxray.frontend import DEFAULT
 from voxray.targets import Aim, ScoreName, scores
 from voxray.trace import Trace
-from voxray.types import Audio, Features, FloatArray, Grid, LayerWeights, NormWeights, OptionError, Progress, TraceError
+from voxray.types import DecoderEvidence, Features, FloatArray, Grid, LayerWeights, NormWeights, OptionError, Progress
 
 if TYPE_CHECKING:
-    from voxray.models import Explainable, Tape
+    from voxray.models import Decoding, Explainable, Tape
 
 BATCH_BYTES = 256 << 20  # output rows of one batch
 Seeds = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]
@@ -71,15 +72,17 @@ class Case:
         aims: the targets, ready to be scored; all of this piece.
         meter: what is spent.
         twin_agreement: share of the rows that the file and its floating-point twin decide alike, once gradients were taken on it.
+        given: how a decoder was held to the trace's tokens, once it was.
     """
 
     def __init__(self, model: Explainable, trace: Trace, aims: Sequence[Aim], meter: Meter | None = None) -> None:
         self.model, self.trace, self.aims, self.meter = model, trace, tuple(aims), meter or Meter()
         self.twin_agreement: float | None = None
+        self.given = ""
 
     @property
     def features(self) -> Features:
-        """What the model saw: (T, 560) normalised stacked features."""
+        """What the model saw, (T, D): normalised stacked features, or log mel energies."""
         return self.trace.features[0]
 
     @cached_property
@@ -88,78 +91,64 @@ class Case:
         return self.trace.evidence[0].logits()
 
     @cached_property
-    def bank(self) -> FloatArray:
-        """Log mel energies before stacking and normalisation, (F, 80) float32 nats, one row each 10 ms.
-
-        Stacking repeats the last row, so the features do not tell how many there were: 6 T or up to five fewer. It is the number
-        that gives the last features again.
-
-        Raises:
-            TraceError: when the trace's sound does not give its features.
-        """
-        hop, last = round(self.features.hop / DEFAULT.frame_shift), self.features.values[-1]
-        rows = len(self.features.values)
-        start = self.features.start - DEFAULT.frame_length / 2
-        values = fbank(self.trace.audio.cut(start, start + rows * self.features.hop + DEFAULT.frame_length)).values
-        for count in range(min(len(values), hop * rows), hop * (rows - 1), -1):
-            if np.array_equal(self.normalised(values[:count])[-1], last):
-                return values[:count]
-        raise TraceError(f"{self.trace.audio.name}: the trace's sound does not give its features; trace the sound again")
-
-    @cached_property
-    def audio(self) -> Audio:
-        """The sound of this piece alone, at 16 kHz: what its filter bank was computed from."""
-        start, sound = self.features.start - DEFAULT.frame_length / 2, self.trace.audio
-        seconds = DEFAULT.frame_length + DEFAULT.frame_shift * (len(self.bank) - 1)
-        return sound.cut(start, start + seconds)
+    def front(self) -> Front:
+        """How the sound of this piece became what the model saw."""
+        return self.model.front(self.trace)
 
     @property
-    def frames(self) -> Grid:
-        """The model's frames as cells: 60 ms each, one cell over mel, (1, T)."""
-        hop, start = self.features.hop, self.features.start
-        edges = start + hop * (np.arange(len(self.features.values) + 1) - 0.5)
-        return Grid(np.asarray(edges, np.float64), np.array([0.0, DEFAULT.mels]))
+    def bank(self) -> FloatArray:
+        """Log mel energies of the sound, (F, mels) float32, one row each 10 ms."""
+        return self.front.bank
 
     @property
     def cells(self) -> Grid:
-        """The finest cells: each filter-bank value, 10 ms by one mel filter, (80, F)."""
-        edges = self.features.start + DEFAULT.frame_shift * (np.arange(len(self.bank) + 1) - 0.5)
-        return Grid(np.asarray(edges, np.float64), np.arange(DEFAULT.mels + 1.0))
+        """The finest cells: each value of the bank, 10 ms by one mel filter, (mels, F)."""
+        return self.front.cells
 
-    def normalised(self, bank: FloatArray) -> FloatArray:
-        """Return what the model would see of log mel energies: (F, 80) -> (T, 560), stacked and normalised."""
-        cmvn = self.model.cmvn
-        return np.asarray((stack(bank) + cmvn.shift) * cmvn.scale, np.float32)
+    @cached_property
+    def frames(self) -> Grid:
+        """The frames that attention looks at as cells, 60 ms each of stacked features, one cell over mel: (1, T)."""
+        times = self.trace.times
+        edges = times[0] + (self.trace.frame_hop or self.features.hop) * (np.arange(len(times) + 1) - 0.5)
+        return Grid(np.asarray(edges, np.float64), np.array([0.0, DEFAULT.mels]))
 
-    def seen(self, samples: FloatArray) -> FloatArray:
-        """Return what the model would see of another sound of the same length, (S,) -> (T, 560)."""
-        return features(Audio(samples, self.audio.sample_rate), self.model.cmvn).values
+    @cached_property
+    def moments(self) -> npt.NDArray[np.float64]:
+        """When each token of the piece was said, (U,) seconds: its CTC emission, or the mean of the frames that make it."""
+        trace = self.trace
+        if trace.decoder is None:
+            return trace.times[[token.peak - trace.pieces[0].prompts for token in trace.tokens]]
+        placed = trace.occupancy().astype(np.float64)
+        held, middles = placed.sum(axis=1), [(token.start + token.end) / 2 for token in trace.tokens]
+        return np.where(held > 0, placed @ trace.times / np.maximum(held, np.finfo(float).tiny), middles)
 
     def fold(self, relevance: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
-        """Return relevance of stacked features, (T, 560), as that of the filter-bank values: (80, F).
-
-        The adjoint of stacking: each filter-bank value collects from every place that it was copied to.
-        """
-        count, mels = len(self.bank), DEFAULT.mels
-        rows = np.arange(0, count, DEFAULT.lfr_n)[:, None] + np.arange(DEFAULT.lfr_m) - (DEFAULT.lfr_m - 1) // 2
-        result = np.zeros((count, mels))
-        np.add.at(result, rows.clip(0, count - 1).ravel(), relevance.reshape(-1, mels).astype(np.float64))
-        return np.asarray(result.T)
+        """Return relevance of the features, (T, D), as that of the finest cells: (mels, F)."""
+        return self.front.fold(relevance)
 
     def rows(self, batch: Sequence[FloatArray]) -> Iterator[FloatArray]:
         """Yield the output rows (N, V) of other features, in order; each costs a pass.
 
-        They run together where that changes nothing: an int8 file would quantise them together, so there they run one by one.
+        A decoder is given the tokens of the trace, so that its rows go on to answer for the same ones. Sounds run together where
+        that changes nothing: an int8 file would quantise them together, so there they run one by one.
 
         Args:
-            batch: features of the piece's own shape, (T, 560) each.
+            batch: features of the piece's own shape, (T, D) each.
         """
-        size = max(1, BATCH_BYTES // (4 * self.logits.size)) if self.model.batches_exactly else 1
+        size = max(1, BATCH_BYTES // max(4 * self.logits.size, 1)) if self.model.batches_exactly else 1
         for first in range(0, len(batch), size):
             parts = [Features(one, self.features.hop, self.features.start) for one in batch[first : first + size]]
-            found = self.model.logits(parts, self.trace.language, textnorm=self.trace.textnorm)
+            found = self._answers(parts)
             self.meter.pay(len(parts))
             yield from found
+
+    def _answers(self, parts: Sequence[Features]) -> list[FloatArray]:
+        trace = self.trace
+        if trace.decoder is None:
+            return self.model.logits(parts, trace.language, textnorm=trace.textnorm)
+        decoder = cast("Decoding", self.model)
+        self.given = decoder.giving
+        return decoder.forced(parts, trace, trace.language, textnorm=trace.textnorm)
 
     def scored(self, rows: FloatArray, how: ScoreName = "forced") -> list[float]:
         """Return the score of every target on output rows (N, V)."""
@@ -205,8 +194,11 @@ class Case:
             frozen: whether attention weights, norm denominators and gates are held.
 
         Raises:
+            OptionError: when the model gives no gradients.
             ModelError: when the graph holds an operator without a gradient rule; perturbation methods still work.
         """
+        if "gradients" not in self.model.gives:
+            raise OptionError(f"{self.model.info.name} gives no gradients; take a method that only asks it, such as occlusion")
         if values is None or (not self.model.is_float and self.twin_agreement is None):
             found, fresh = self.model.tape(self.trace, frozen=frozen)
             self.meter.pay(int(fresh))
@@ -216,6 +208,29 @@ class Case:
                 return found
         self.meter.pay(len(values))
         return self.model.tape_of(values, self.trace.language, textnorm=self.trace.textnorm, frozen=frozen)
+
+    def looks(self, layer: int) -> FloatArray:
+        """Return where the output's rows look in a layer: (H, N, columns), rows sum to 1.
+
+        That is attention, to prompt rows and then to frames; or a decoder's cross-attention, first to the silence that fills up its
+        window and then to frames.
+        """
+        if self.trace.decoder is None:
+            return self.attention(layer)
+        (sound,) = cast("DecoderEvidence", self.trace.evidence[0]).cross_attention([layer])
+        return np.concatenate([np.clip(1 - sound.sum(axis=-1, keepdims=True), 0, 1), sound], axis=-1)
+
+    def head_norms(self, layers: Sequence[int]) -> FloatArray:
+        """Return the norm of what each head of ``looks`` adds to its layer's output at each row, (layers, H, N).
+
+        Raises:
+            OptionError: when a decoder does not tell them.
+        """
+        evidence = self.trace.evidence[0]
+        told = evidence.head_norms if self.trace.decoder is None else getattr(evidence, "cross_norms", None)
+        if told is None:
+            raise OptionError(f"{self.model.info.family} tells no norms of its cross-attention heads; choose mean, max or entropy")
+        return np.asarray(told(layers))
 
     def attention(self, layer: int) -> FloatArray:
         """Return the attention probabilities of a layer, (H, N, N) float32."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from voxray.case import Case, Meter
 from voxray.lens import RIVALS, Lens, lens
-from voxray.methods import Explainer, Found, build
+from voxray.methods import Explainer, Found, Needs, build, check_fits, default, kept_layers
 from voxray.targets import Aim, resolve
 from voxray.trace import Trace
 from voxray.types import OptionError, Progress, Relevance, TraceError
@@ -29,7 +29,7 @@ def explain(
     target: str | Sequence[str] = "text",
     *,
     against: str | None = None,
-    method: str = "exact",
+    method: str | None = None,
     language: str = "auto",
     textnorm: bool = False,
     passes: int | None = None,
@@ -43,9 +43,10 @@ def explain(
         model: an open model.
         source: a trace of it, or a sound: a path, bytes, file object, array or ``Audio``.
         target: ``token:5``, ``word:3``, ``word:"hello"``, ``text``, ``language``, ``emotion``, ``event``, ``textnorm``, or a label
-            such as ``emotion:SAD``; or several of them, which are explained together.
+            such as ``emotion:SAD``; or several of them, which are explained together. Of the tags those that the model decides.
         against: a rival: another token, wording or label. None for the likeliest others.
-        method: see ``voxray explain --list``.
+        method: see ``voxray explain --list``; None for ``exact``, or for ``occlusion`` where the model gives no gradients, as those
+            with a decoder.
         language: prompt for a sound; a trace has its own.
         textnorm: prompt for a sound; a trace has its own.
         passes: budget in forward passes; None for what the method takes.
@@ -57,14 +58,17 @@ def explain(
         Relevance, or a list of it where several targets are asked for.
 
     Raises:
-        OptionError: when there is no such target, method or option, the rival cannot compete, or the budget is too small.
+        OptionError: when there is no such target, method or option, the rival cannot compete, the method needs what such a model
+            does not give, or the budget is too small.
         ModelError: when the file has an operator without a gradient rule and the method needs gradients.
         TraceError: when the trace was made by another model.
         AudioError: when the sound cannot be read.
     """
     if against is not None and not isinstance(against, str):
         raise OptionError(f"a rival is a text, got {against!r}; give another token, wording or label")
+    method = default(model) if method is None else method
     how = build(method, options)
+    check_fits(method, model)
     if not isinstance(passes, (int, type(None))):
         raise OptionError(f"a budget of passes is a whole number, got {passes!r}")
     if passes is not None and passes < 1:
@@ -106,10 +110,15 @@ def layer_lens(
         One :class:`Lens` for each target.
 
     Raises:
-        OptionError: as :func:`explain`, or when ``rivals`` is below 1.
+        OptionError: as :func:`explain`, when ``rivals`` is below 1, or the model has a decoder.
         AnatomyError: when the weights of the head cannot be read.
         TraceError: when the trace was made by another model.
     """
+    if "anatomy" not in model.gives:
+        name = model.info.name
+        raise OptionError(
+            f"the lens reads an encoder that makes the text by itself, unlike that of {name}; ask for attention instead"
+        )
     trace = live_trace(model, source, language=language, textnorm=textnorm)
     wanted = _names(target)
     found: dict[int, Lens] = {}
@@ -155,14 +164,14 @@ def live_trace(model: Explainable, source: Any, *, language: str, textnorm: bool
     """
     if not isinstance(source, Trace):
         exact = method is not None and method.name == "exact"
-        looks = method is not None and method.needs == "anatomy"
+        needs: Needs = "passes" if method is None else method.needs
         return model.trace(
             source,
             language,
             textnorm=textnorm,
-            layers=None if looks else (),
+            layers=kept_layers(needs, model),
             gradients=exact,
-            tensors=("input", "value") if looks else (),
+            tensors=("input", "value") if needs == "anatomy" else (),
         )
     if source.model.sha256 != model.info.sha256:
         raise TraceError(f"the trace was made with {source.model.name}, not with {model.info.name}; open that model")
@@ -181,6 +190,8 @@ def relevances(method: Explainer, case: Case) -> list[Relevance]:
 def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevance:
     options = asdict(method)  # type: ignore[call-overload]
     notes = found.notes + ((COPIES,) if aim.target.name.startswith("textnorm") else ())
+    if case.given:
+        notes += (case.given,)
     if case.twin_agreement is not None:
         kind, share = case.model.info.precision, f"{case.twin_agreement:.1%}"
         notes += (f"gradients are those of this {kind} file's floating-point twin, which decides {share} of the rows alike",)

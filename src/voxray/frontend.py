@@ -8,8 +8,12 @@ Conventions: times in seconds from the start of the sound; ``T0`` = filter-bank 
     frames, one
 each 60 ms; log energies are natural logarithms of the 16-bit scale (samples times 32768).
 
+Whisper has a front-end of its own (``log10_mel``, ``whisper_features``): frames that are centred on multiples of 10 ms, another mel
+scale, decimal logarithms of the scale from -1 to 1, and always 30 s, which silence fills up.
+
 **Source:** FunASR ``funasr/frontends/wav_frontend.py`` and
-``runtime/python/onnxruntime/funasr_onnx/utils/frontend.py``.
+``runtime/python/onnxruntime/funasr_onnx/utils/frontend.py``; OpenAI ``whisper/audio.py``; Slaney's mel scale and the area of his
+filters, as ``librosa.filters.mel`` computes them.
 """
 
 from __future__ import annotations
@@ -29,6 +33,11 @@ from voxray.types import Audio, AudioError, Features, FloatArray, ModelError, fr
 WAVEFORM_SCALE = 32768
 # Samples handed to Kaldi at a time (10 s): it copies what it is given, and a long sound must not be held several times.
 CHUNK = 160_000
+WHISPER_RATE = 16000  # Hz; with the next two, OpenAI whisper/audio.py
+WHISPER_WINDOW, WHISPER_SHIFT = 400, 160  # samples
+WHISPER_SECONDS = 30.0
+WHISPER_FLOOR = 1e-10  # energy
+WHISPER_RANGE = 8.0  # decades under the loudest cell that are kept
 # An am.mvn has 11 kB; whoever gives a model by mistake shall not wait for a gigabyte to be read.
 LARGEST_CMVN = 1 << 20
 
@@ -188,6 +197,94 @@ def features(audio: Audio, cmvn: Cmvn, options: FrontendOptions = DEFAULT) -> Fe
     stacked = stack(bank.values, options.lfr_m, options.lfr_n)
     normalised = ((stacked + cmvn.shift) * cmvn.scale).astype(np.float32)
     return Features(normalised, options.lfr_n * bank.hop, bank.start)
+
+
+def log10_mel(audio: Audio, mels: int = 80) -> Features:
+    """Return the decimal logarithm of Whisper's mel energies, before its clamp.
+
+    Rows cover the sound and end with silence: the last row's window holds none of the sound, so that what fills up the 30 s is a
+    repetition of that row. Their count is even, because the encoder makes one frame of two.
+
+    Args:
+        audio: at 16 kHz. What is shorter than 30 s is filled up with silence, which tells in the windows at its end.
+        mels: filters of the bank, 80 or (large-v3 and turbo) 128.
+
+    Returns:
+        (F, mels) float32, log10 of at least 1e-10; hop 10 ms, row 0 centred at 0 s. At most 3000 rows of 30 s.
+
+    Raises:
+        AudioError: when the sound has another sample rate or is shorter than one window.
+
+    **Source:** OpenAI ``whisper/audio.py``, ``log_mel_spectrogram``: periodic Hann window, edges reflected, last frame left out.
+    """
+    if audio.sample_rate != WHISPER_RATE:
+        raise AudioError(
+            f"{audio.name}: the sound has {audio.sample_rate} Hz but Whisper's frontend works at {WHISPER_RATE} Hz; "
+            f"load it with sample_rate={WHISPER_RATE}"
+        )
+    count = len(audio.samples)
+    if count < WHISPER_WINDOW:
+        raise AudioError(
+            f"{audio.name}: too short: {count} samples, but at least {WHISPER_WINDOW} (25 ms) are needed; give a longer sound"
+        )
+    whole = max(count, round(WHISPER_SECONDS * WHISPER_RATE))
+    reach = WHISPER_WINDOW // 2
+    padded = np.pad(np.pad(audio.samples.astype(np.float64), (0, whole - count)), reach, mode="reflect")
+    touched = -(-(count + reach) // WHISPER_SHIFT)  # rows whose windows hold any of the sound
+    rows = min(2 * (touched // 2 + 1), whole // WHISPER_SHIFT)
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WHISPER_WINDOW) / WHISPER_WINDOW)
+    filters = slaney_filters(mels).astype(np.float64)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, WHISPER_WINDOW)[::WHISPER_SHIFT]
+    values = np.empty((rows, mels), np.float32)
+    for first in range(0, rows, CHUNK // WHISPER_SHIFT):
+        spectrum = np.fft.rfft(frames[first : min(first + CHUNK // WHISPER_SHIFT, rows)] * window)
+        energies = (spectrum.real**2 + spectrum.imag**2) @ filters.T
+        values[first : first + len(energies)] = np.log10(np.maximum(energies, WHISPER_FLOOR))
+    return Features(values, WHISPER_SHIFT / WHISPER_RATE, 0.0)
+
+
+def whisper_features(bank: FloatArray, ceiling: float | None = None) -> FloatArray:
+    """Return what Whisper is fed: no cell more than 8 decades under the loudest one, and scaled.
+
+    Args:
+        bank: (F, mels) float32, the values of ``log10_mel``.
+        ceiling: log10 energy of the loudest cell; None for that of the bank. To mask a part of a sound, give that of the whole:
+            otherwise hiding its loudest cell would change all others.
+
+    Returns:
+        (F, mels) float32.
+
+    **Source:** OpenAI ``whisper/audio.py``, ``log_mel_spectrogram``.
+    """
+    highest = np.float32(bank.max() if ceiling is None else ceiling)
+    clamped = np.maximum(bank, highest - np.float32(WHISPER_RANGE))
+    return np.asarray((clamped + np.float32(4)) / np.float32(4), np.float32)
+
+
+def slaney_filters(mels: int) -> FloatArray:
+    """Return the triangles of Whisper's mel bank from 0 to 8000 Hz, each of the same area, (mels, 201) float32.
+
+    Raises:
+        ValueError: when there are so many filters that some would be empty.
+
+    **Source:** Slaney 1998, Auditory Toolbox: linear up to 1000 Hz (66.7 Hz a mel), then 27 mels for a factor of 6.4.
+    """
+    if not 1 <= mels <= WHISPER_WINDOW // 2:
+        raise ValueError(f"mels must be 1 to {WHISPER_WINDOW // 2}, got {mels}")
+    corners = slaney_corners(mels)
+    places = np.fft.rfftfreq(WHISPER_WINDOW, 1 / WHISPER_RATE)
+    rising = (places - corners[:-2, None]) / np.diff(corners)[:-1, None]
+    falling = (corners[2:, None] - places) / np.diff(corners)[1:, None]
+    area = 2 / (corners[2:] - corners[:-2])[:, None]
+    return np.asarray(np.clip(np.minimum(rising, falling), 0, None) * area, np.float32)
+
+
+def slaney_corners(mels: int) -> npt.NDArray[np.float64]:
+    """Return where Whisper's mel triangles begin, peak and end, (mels + 2,) Hz: triangle k has its peak at the corner k + 1."""
+    linear, knee, step = 200 / 3, 1000.0, np.log(6.4) / 27
+    scale = np.linspace(0, knee / linear + np.log(WHISPER_RATE / 2 / knee) / step, mels + 2)
+    bent = knee * np.exp(step * (scale - knee / linear))
+    return np.asarray(np.where(scale < knee / linear, linear * scale, bent))
 
 
 def read_cmvn(path: str | Path) -> Cmvn:

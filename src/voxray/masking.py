@@ -1,15 +1,15 @@
 """Masking: cells of a sound are replaced by a named fill, and the model is asked again.
 
-A **mask** is boolean over the finest cells, (mels, F): ``F`` filter-bank frames, one each 10 ms; True hides the cell. Features are
-masked slot by slot: slot k of row t of the stacked features is filter-bank frame 6 t - 3 + k, so a masked frame is masked in every
-place that stacking copied it to. Frames that overlap a masked one still hear 7.5 ms of it through their windows of 25 ms; words are
-therefore widened before they are hidden. Sound itself can be masked over time, with cross-fades of 5 ms.
+A **mask** is boolean over the finest cells, (mels, F): ``F`` filter-bank frames, one each 10 ms; True hides the cell. A masked
+frame is masked in every place that the front-end copied it to. Frames that overlap a masked one still hear 7.5 ms of it through
+their windows of 25 ms; words are therefore widened before they are hidden. Sound itself can be masked over time, with cross-fades
+of 5 ms.
 
 Fills: ``noise_floor`` resamples the quietest tenth of the clip itself, ``mean`` is what the model met on average in training (0
 after normalisation), ``silence`` is digital silence, ``pink`` is pink noise as loud as the clip's own floor. Nothing is cut out:
 that would move all that follows.
 
-This room knows no case. It says what it needs of one (:class:`Sound`, :class:`Listener`).
+This room knows no case. It says what it needs of one (:class:`Listener`); what a sound is to a model it asks of its front-end.
 
 **Source:** slot masks at 0: SPES (Fucci et al. 2024); fills of words: Pastor et al. 2024 (SpeechXAI).
 """
@@ -25,9 +25,9 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
-from voxray.alignment import REACH
-from voxray.frontend import DEFAULT, fbank, stack
-from voxray.types import Audio, Features, FloatArray, Grid, IntArray, OptionError, Tag, Word
+from voxray.alignment import REACH, SHORTEST, apart
+from voxray.front import Front
+from voxray.types import FloatArray, Grid, IntArray, OptionError, Tag, Word
 
 Fill = Literal["noise_floor", "mean", "silence", "pink"]
 Domain = Literal["features", "waveform"]
@@ -36,37 +36,15 @@ BoolArray = npt.NDArray[np.bool_]
 Float64Array = npt.NDArray[np.float64]
 
 FLOOR = 0.1  # the quietest share of the frames is the clip's noise floor
-SILENCE = float(np.log(np.finfo(np.float32).eps))  # Kaldi's floor under the logarithm: what digital silence becomes
 FADE = 0.005  # seconds of a cross-fade; an edge without one clicks over all mel filters
 LOWEST = 20.0  # Hz; below, the filter bank hears nothing and pink noise would put most of its power there
 WIDEN = 0.03  # seconds that a hidden word is widened by on both sides: half a stacked frame
+FILTERS = 80  # of most front-ends; a sound's own are known when it is there
 MOST = 60  # segments of equal length; more need more runs than anybody waits for
 CHUNK = 8  # runs between two looks at the budget
 LATE = 0.2  # the last share of the samples over which the top segments must not change
 TOP = 3
 WATCHED = ("language", "event")  # tags that change when masked sound is no longer taken for speech
-
-
-class Sound(Protocol):
-    """What masking needs to know of a sound."""
-
-    @property
-    def features(self) -> Features:
-        """What the model saw, (T, 560), normalised."""
-
-    @property
-    def bank(self) -> FloatArray:
-        """Log mel energies, (F, mels) nats."""
-
-    @property
-    def audio(self) -> Audio:
-        """The sound that the bank was computed from."""
-
-    def normalised(self, bank: FloatArray) -> FloatArray:
-        """Stack and normalise log mel energies."""
-
-    def seen(self, samples: FloatArray) -> FloatArray:
-        """Return what the model would see of other samples."""
 
 
 class Scored(Protocol):
@@ -91,8 +69,12 @@ class Purse(Protocol):
         """Return how many of the wanted passes the budget still allows."""
 
 
-class Listener(Sound, Protocol):
+class Listener(Protocol):
     """A sound with a model that can be asked about other versions of it, and targets; a case is one."""
+
+    @property
+    def front(self) -> Front:
+        """How the sound became what the model saw."""
 
     @property
     def aims(self) -> Sequence[Scored]:
@@ -146,27 +128,36 @@ class Filling:
         if self.seed < 0:
             raise OptionError(f"seed is {self.seed}; expected a whole number of at least 0")
 
-    def features(self, sound: Sound) -> FloatArray:
-        """Return what the model would see if everything were hidden, (T, 560) float32; the same for the same seed."""
-        if self.fill == "mean":
-            return np.zeros_like(sound.features.values)
-        if self.fill == "silence":
-            return sound.normalised(np.full_like(sound.bank, SILENCE))
-        if self.fill == "pink":
-            return sound.normalised(fbank(Audio(self.samples(sound), sound.audio.sample_rate)).values)
-        quiet = quietest(sound.bank)
-        return sound.normalised(sound.bank[np.random.default_rng(self.seed).choice(quiet, len(sound.bank))])
+    def features(self, front: Front) -> FloatArray:
+        """Return what the model would see if everything were hidden, (T, D) float32; the same for the same seed.
 
-    def samples(self, sound: Sound) -> FloatArray:
+        Raises:
+            OptionError: when the fill is not known of this model.
+        """
+        if self.fill == "mean":
+            return front.average
+        if self.fill == "silence":
+            return front.normalised(np.full_like(front.bank, front.silence))
+        if self.fill == "pink":
+            return front.seen(self.samples(front))
+        quiet = quietest(front.bank)
+        return front.normalised(front.bank[np.random.default_rng(self.seed).choice(quiet, len(front.bank))])
+
+    def samples(self, front: Front) -> FloatArray:
         """Return the sound that would be heard if everything were hidden, (S,) float32; the same for the same seed."""
-        samples, rng = sound.audio.samples, np.random.default_rng(self.seed)
+        audio, rng = front.audio, np.random.default_rng(self.seed)
+        samples, length = audio.samples, round(front.window * audio.sample_rate)
         if self.fill == "silence":
             return np.zeros_like(samples)
-        starts = quietest(sound.bank) * _in_samples(DEFAULT.frame_shift)
+        middles = quietest(front.bank) * round(front.shift * audio.sample_rate) + round(front.first * audio.sample_rate)
+        starts = (middles - length // 2).clip(0, len(samples) - length)
+        windows_of = samples[starts[:, None] + np.arange(length)]
         if self.fill == "noise_floor":
-            return _resampled(samples, rng.choice(starts, 1 + len(samples) // _in_samples(DEFAULT.frame_length - FADE)))
-        quiet = samples[starts[:, None] + np.arange(DEFAULT.window_samples)].astype(np.float64)
-        return np.asarray(_pink(len(samples), rng) * (quiet - quiet.mean(axis=1, keepdims=True)).std(), np.float32)
+            fade = round(FADE * audio.sample_rate)
+            return _laid(windows_of[rng.choice(len(starts), 1 + len(samples) // (length - fade))], fade)[: len(samples)]
+        quiet = windows_of.astype(np.float64)
+        loudness = (quiet - quiet.mean(axis=1, keepdims=True)).std()
+        return np.asarray(_pink(len(samples), audio.sample_rate, rng) * loudness, np.float32)
 
 
 def quietest(bank: FloatArray) -> IntArray:
@@ -179,15 +170,15 @@ class Masker:
     """Hides cells of one sound.
 
     Args:
-        sound: whose cells.
-        filling: what takes their place.
+        front: how the sound became what the model saw.
+        filling: what takes the place of what is hidden.
     """
 
-    def __init__(self, sound: Sound, filling: Filling) -> None:
-        self._sound, self._filling = sound, filling
+    def __init__(self, front: Front, filling: Filling) -> None:
+        self._front, self._filling = front, filling
 
     def __call__(self, mask: BoolArray) -> FloatArray:
-        """Return what the model sees when cells are hidden, (T, 560) float32.
+        """Return what the model sees when cells are hidden, (T, D) float32.
 
         Args:
             mask: (mels, F), True where hidden; where nothing is, the result is what the model saw of the sound as it is.
@@ -196,63 +187,60 @@ class Masker:
             ValueError: when the mask has another shape.
             OptionError: when a waveform shall be masked over part of the mel filters.
         """
-        plain, shape = self._sound.features.values, self._sound.bank.T.shape
+        plain, shape = self._front.features.values, self._front.bank.T.shape
         if mask.shape != shape:
             raise ValueError(f"the mask must have the shape {shape} of the finest cells, got {mask.shape}")
         if not mask.any():
             return plain
         if self._filling.domain == "waveform":
-            return self._sound.seen(self._mixed(mask))
-        return np.where(stack(mask.T.astype(np.float32)) > 0, self._features, plain)
+            return self._front.seen(self._mixed(mask))
+        return np.where(self._front.slots(mask.T), self._features, plain)
 
     @cached_property
     def _features(self) -> FloatArray:
-        return self._filling.features(self._sound)
+        return self._filling.features(self._front)
 
     @cached_property
     def _samples(self) -> FloatArray:
-        return self._filling.samples(self._sound)
+        return self._filling.samples(self._front)
 
     def _mixed(self, mask: BoolArray) -> FloatArray:
         hidden = np.asarray(mask.all(axis=0))
         if (mask.any(axis=0) != hidden).any():
             raise OptionError("a waveform is masked over time alone; choose the domain features to mask parts of the spectrum")
-        samples = self._sound.audio.samples
-        gain = _gain(hidden, len(samples))
+        samples = self._front.audio.samples
+        gain = _gain(hidden, self._front)
         return np.asarray(samples * (1 - gain) + self._samples * gain, np.float32)
 
 
-def _in_samples(seconds: float) -> int:
-    return round(seconds * DEFAULT.sample_rate)
-
-
-def _gain(hidden: BoolArray, count: int) -> FloatArray:
-    """Return how much of the fill each sample takes, (count,): 1 in hidden cells, with a linear cross-fade around their edges.
+def _gain(hidden: BoolArray, front: Front) -> FloatArray:
+    """Return how much of the fill each sample takes, (S,): 1 in hidden cells, with a linear cross-fade around their edges.
 
     A frame's cell is the 10 ms around the middle of its window; the first and the last reach to the ends of the sound.
     """
-    shift, fade = _in_samples(DEFAULT.frame_shift), _in_samples(FADE)
-    first = (DEFAULT.window_samples - shift) // 2
+    rate, count = front.audio.sample_rate, len(front.audio.samples)
+    shift, fade = round(front.shift * rate), round(FADE * rate)
+    first = round(front.first * rate) - shift // 2
     frames = ((np.arange(count) - first) // shift).clip(0, len(hidden) - 1)
     sums = np.concatenate([[0], np.cumsum(np.pad(hidden[frames].astype(np.int64), fade // 2, mode="edge"))])
     return np.asarray((sums[fade:] - sums[:-fade])[:count] / fade, np.float32)
 
 
-def _resampled(samples: FloatArray, starts: IntArray) -> FloatArray:
-    """Return sound of the same length laid from stretches of one window each, cross-faded at equal power."""
-    fade, length = _in_samples(FADE), DEFAULT.window_samples
+def _laid(stretches: FloatArray, fade: int) -> FloatArray:
+    """Return the sound laid from stretches (n, length), cross-faded at equal power."""
+    count, length = stretches.shape
     ramp = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade)
     shape = np.concatenate([ramp, np.ones(length - 2 * fade), ramp[::-1]])
-    result = np.zeros(len(starts) * (length - fade) + fade)
-    for index, start in enumerate(starts):
+    result = np.zeros(count * (length - fade) + fade)
+    for index, stretch in enumerate(stretches):
         at = index * (length - fade)
-        result[at : at + length] += samples[start : start + length] * shape
-    return np.asarray(result[fade : fade + len(samples)], np.float32)
+        result[at : at + length] += stretch * shape
+    return np.asarray(result[fade:], np.float32)
 
 
-def _pink(count: int, rng: np.random.Generator) -> Float64Array:
+def _pink(count: int, rate: int, rng: np.random.Generator) -> Float64Array:
     """Return pink noise of standard deviation 1: power falls with 1 / frequency."""
-    frequencies = np.fft.rfftfreq(count, 1 / DEFAULT.sample_rate)
+    frequencies = np.fft.rfftfreq(count, 1 / rate)
     spectrum = np.fft.rfft(rng.standard_normal(count))
     shaped = np.where(frequencies >= LOWEST, spectrum / np.sqrt(np.maximum(frequencies, LOWEST)), 0)
     noise = np.fft.irfft(shaped, count)
@@ -302,15 +290,15 @@ def windows(frames: int, width: int, hop: int, bands: IntArray) -> Segments:
     return Segments(np.array(spans, np.int64), (int(bands[-1]), frames))
 
 
-def bands(count: int) -> IntArray:
+def bands(count: int, filters: int = FILTERS) -> IntArray:
     """Return the edges of bands of like width over the mel filters, (count + 1,).
 
     Raises:
         OptionError: when there are not so many filters.
     """
-    if not 1 <= count <= DEFAULT.mels:
-        raise OptionError(f"mels is {count}; expected 1 (over time alone) to {DEFAULT.mels} bands")
-    return np.asarray(np.linspace(0, DEFAULT.mels, count + 1).round(), np.int64)
+    if not 1 <= count <= filters:
+        raise OptionError(f"mels is {count}; expected 1 (over time alone) to {filters} bands")
+    return np.asarray(np.linspace(0, filters, count + 1).round(), np.int64)
 
 
 def equal(frames: int, count: int) -> IntArray:
@@ -318,16 +306,22 @@ def equal(frames: int, count: int) -> IntArray:
     return np.asarray(np.linspace(0, frames, min(count, frames) + 1).round(), np.int64)
 
 
-def of_width(frames: int, width: float) -> IntArray:
+def of_width(cells: Grid, width: float) -> IntArray:
     """Return the edges of segments of about a width in seconds; wider ones where there would be more than ``MOST``."""
-    return equal(frames, min(MOST, max(1, round(frames * DEFAULT.frame_shift / width))))
+    frames = cells.shape[1]
+    return equal(frames, min(MOST, max(1, round(frames * spacing(cells) / width))))
+
+
+def spacing(cells: Grid) -> float:
+    """Return the seconds from cell to cell; their edges are sums, so it is rounded to what it was before."""
+    return round(float(cells.times[-1] - cells.times[0]) / cells.shape[1], 9)
 
 
 def words(cells: Grid, said: Sequence[Word]) -> IntArray:
     """Return the frames of each word, (W, 2): first and stop.
 
     A CTC model emits a word in fewer frames than it sounds. Each word is therefore taken to reach half-way to its neighbours, but
-    no more than ``REACH`` beyond the frames that emitted it.
+    no more than ``REACH`` beyond the frames that emitted it. Spans do not overlap, and none is shorter than ``SHORTEST``.
 
     Args:
         cells: the finest cells.
@@ -345,13 +339,15 @@ def words(cells: Grid, said: Sequence[Word]) -> IntArray:
     first = starts - np.minimum(np.concatenate([[REACH], halves]), REACH)
     stop = ends + np.minimum(np.concatenate([halves, [REACH]]), REACH)
     first[1:] = np.where(halves <= REACH, stop[:-1], first[1:])  # where two words meet they meet in one edge
-    return np.stack([nearest(cells, first), nearest(cells, stop)], axis=1)
+    spans = [(int(one), int(other)) for one, other in zip(nearest(cells, first), nearest(cells, stop), strict=True)]
+    frames = cells.shape[1]
+    least = max(1, min(round(SHORTEST / spacing(cells)), frames // len(said)))
+    return np.array(apart(spans, frames, least), np.int64)
 
 
 def nearest(cells: Grid, seconds: Float64Array) -> IntArray:
     """Return the nearest edge of cells, counted in cells, for each time in seconds."""
-    shift = DEFAULT.frame_shift
-    return np.asarray(np.round((seconds - cells.times[0]) / shift).clip(0, len(cells.times) - 1), np.int64)
+    return np.asarray(np.round((seconds - cells.times[0]) / spacing(cells)).clip(0, len(cells.times) - 1), np.int64)
 
 
 def words_and_pauses(cells: Grid, said: Sequence[Word]) -> IntArray:
@@ -386,7 +382,7 @@ class Runs:
 
     def __init__(self, case: Listener, segments: Segments, filling: Filling, how: str) -> None:
         self._case, self._how, self.segments = case, how, segments
-        self._masker = Masker(case, filling)
+        self._masker = Masker(case.front, filling)
         self._watched = [tag.row for tag in case.trace.tags if tag.kind in WATCHED]
         self._heard = case.logits[self._watched].argmax(axis=1)
         self.base: Float64Array = case.base(how)
@@ -420,8 +416,11 @@ class Runs:
     @property
     def note(self) -> str:
         """How often the masked sound was something else to the model, for the notes."""
+        told = f"{self.count} runs of masked sound"
+        if not self._watched:
+            return told
         share = self._strange / max(self.count, 1)
-        return f"{self.count} runs of masked sound; in {share:.0%} of them the language or event row said something else"
+        return f"{told}; in {share:.0%} of them the language or event row said something else"
 
 
 @dataclass(slots=True)

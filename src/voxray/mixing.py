@@ -1,7 +1,7 @@
 """From what layers mix to maps of the targets: which rows a target is read at, and what of it lands on which frame.
 
 A view of mixing has no sign and knows a target only by the rows that it is read at: of a token the frames that emit it, weighted
-by its CTC occupancy; of a word or text the mean of its tokens; of a tag its prompt row.
+by its CTC occupancy, or a decoder's row of it; of a word or text the mean of its tokens; of a tag its prompt row.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Segments = Literal["words", "windows", "frames"]
 
 def token_rows(case: Case) -> FloatArray:
     """Return at which rows each token of the piece is read, (U, N) float32 shares."""
+    if case.trace.decoder is not None:
+        return np.eye(len(case.logits), dtype=np.float32)[[token.peak for token in case.trace.tokens]]
     weights = case.trace.occupancy()
     read = weights / np.maximum(weights.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return np.asarray(np.pad(read, ((0, 0), (case.trace.pieces[0].prompts, 0))), np.float32)
@@ -106,14 +108,19 @@ def told_apart(maps: FloatArray) -> tuple[str, ...]:
     return (figures,)
 
 
+def before_sound(case: Case) -> int:
+    """Return how many of the columns that rows look at are no sound: prompts, or what fills up a decoder's window."""
+    return case.trace.pieces[0].prompts if case.trace.decoder is None else 1
+
+
 def found(case: Case, reached: FloatArray, notes: tuple[str, ...] = ()) -> list[Found]:
-    """Return what landed on each row, (targets, N) shares, as maps over the frames and the part of the prompts."""
-    prompts = case.trace.pieces[0].prompts
+    """Return what landed on each column, (targets, N) shares, as maps over the frames and the part that landed on no sound."""
+    first, name = before_sound(case), "prompt" if case.trace.decoder is None else "silence"
     result = []
     for aim, shares in zip(case.aims, reached / reached.sum(axis=1, keepdims=True), strict=True):
         rival = ("a view of mixing is the same whatever the rival",) if aim.target.against else ()
-        parts = {"prompt": float(shares[:prompts].sum())}
-        result.append(Found(np.asarray(shares[None, prompts:], np.float32), case.frames, 1.0, "share", parts, notes + rival))
+        parts = {name: float(shares[:first].sum())}
+        result.append(Found(np.asarray(shares[None, first:], np.float32), case.frames, 1.0, "share", parts, notes + rival))
     return result
 
 

@@ -10,6 +10,10 @@ A target is a token, a word, a tag or the whole text of one piece of sound, by i
 - the **forced** score and the **log-odds** (nats) stay defined when the sound is changed and other tokens win; see
   :meth:`Aim.score`.
 
+A decoder's output has one row a token, so there nothing needs to be aligned (:class:`TokenAim`): the margin of a token is its
+logit at its row minus the best other; against another wording it is the difference of the two logits at the first token where the
+wordings part, given the same tokens before.
+
 **Source:** methods of scoring CTC: the forced token score is a Viterbi alignment of the original text; the segmentation-free
 log-odds follow Graves et al. 2006 (the sums) and the goodness of pronunciation (the ratio).
 """
@@ -87,10 +91,13 @@ class Aim:
         if self.target.kind == "tag":
             label, *held = (float(logits[self.target.rows[0], one]) for one in self.labels)
             return label - float(np.logaddexp.reduce(held))
+        return self._spoken(logits, how, {} if shared is None else shared)
+
+    def _spoken(self, logits: FloatArray, how: ScoreName, known: Shared) -> float:
+        """Return the forced score or the log-odds of tokens."""
         sound = logits[self.prompts :]
         columns = sorted({self.blank, *self.text, *(one for other in self.others for one in other)})
         place = {one: index for index, one in enumerate(columns)}
-        known = {} if shared is None else shared
         if how == "forced" and not self.target.against and self.target.kind != "text":
             return _forced(sound, self.text, self.members, self.blank, known)
         if "normaliser" not in known:
@@ -101,6 +108,31 @@ class Aim:
             rivals = [ctc.log_likelihood(posteriors, [place[one] for one in other], place[self.blank]) for other in self.others]
             return ctc.log_likelihood(posteriors, text, place[self.blank]) - float(np.logaddexp.reduce(rivals))
         return ctc.log_likelihood(posteriors, text, place[self.blank])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenAim(Aim):
+    """A target on the output of a decoder, which has one row a token.
+
+    Its forced score is the sum of the log posteriors of its tokens, its log-odds the sum of log p - log(1 - p) of each. Against
+    another wording both are the margin.
+
+    Attributes:
+        places: the row at which each token of ``text`` is decided.
+    """
+
+    places: tuple[int, ...]
+
+    def _spoken(self, logits: FloatArray, how: ScoreName, known: Shared) -> float:  # noqa: ARG002
+        if self.target.against:
+            return self.margin(logits)
+        own = slice(*self.members)
+        rows = logits[list(self.places[own])]
+        at = np.arange(len(rows)), list(self.text[own])
+        chosen = rows[at].astype(np.float64)
+        if how == "log_odds":
+            rows[at] = -np.inf  # the posterior of all the others, however near to 0 it is
+        return float((chosen - ctc.log_normaliser(rows)).sum())
 
 
 def scores(aims: Sequence[Aim], logits: FloatArray, how: ScoreName = "forced") -> list[float]:
@@ -147,9 +179,9 @@ def resolve(trace: Trace, vocabulary: Vocabulary, labels: dict[str, dict[str, in
     if kind == "tag":
         return _tag_aim(one, labels, name, piece, against)
     if not one.tokens:
-        raise OptionError(
-            f"nothing was said in {trace.audio.name}, so it has no {name.partition(':')[0]}; ask for a tag, such as emotion"
-        )
+        tags = [tag.kind for tag in one.tags if tag.kind != "textnorm"]
+        instead = f"ask for a tag, such as {tags[min(1, len(tags) - 1)]}" if tags else "there is nothing to explain"
+        raise OptionError(f"nothing was said in {trace.audio.name}, so it has no {name.partition(':')[0]}; {instead}")
     first = trace.pieces[piece].tokens[0]
     if kind == "token":
         members, label = (index - first, index - first + 1), trace.tokens[index].text.strip()
@@ -176,7 +208,8 @@ def names(trace: Trace) -> list[str]:
     """Return every target of a trace as it can be asked for: tags, words, tokens, text."""
     several = len(trace.pieces) > 1
     ends = [f"@{index}" for index in range(len(trace.pieces))] if several else [""]
-    tags = [f"{kind}{end}" for end in ends for kind in TAG_KINDS]
+    kinds = TAG_KINDS if trace.decoder is None else [kind for kind in TAG_KINDS if any(tag.kind == kind for tag in trace.tags)]
+    tags = [f"{kind}{end}" for end in ends for kind in kinds]
     spoken = [f"word:{index}" for index in range(len(trace.words))] + [f"token:{index}" for index in range(len(trace.tokens))]
     return tags + spoken + ([f"text{end}" for end in ends] if trace.tokens else [])
 
@@ -245,7 +278,10 @@ def _meant(text: str, known: Sequence[str]) -> str:
 
 def _tag_aim(trace: Trace, labels: dict[str, dict[str, int]], name: str, piece: int, against: str | None) -> Aim:
     kind, _, wanted = name.strip().partition("@")[0].partition(":")
-    tag = next(one for one in trace.tags if one.kind == kind)
+    tag = next((one for one in trace.tags if one.kind == kind), None)
+    if tag is None:
+        decided = [one.kind for one in trace.tags]
+        raise OptionError(f"this model decides no {kind}; ask for {', '.join([*decided, 'a word, a token'])} or the text")
     label = wanted or tag.label
     if label not in labels[kind]:
         meant, choices = _meant(label, list(labels[kind])), ", ".join(labels[kind])
@@ -296,11 +332,9 @@ def contrast(trace: Trace, target: Target, members: tuple[int, int], rival: tupl
 
 def _bare(trace: Trace, target: Target, members: tuple[int, int]) -> Aim:
     """Return an aim without a margin."""
-    return Aim(
-        target=target, rows=np.zeros(0, np.int64), ids=np.zeros(0, np.int64), weights=np.zeros(0),
-        text=tuple(token.id for token in trace.tokens), members=members,
-        others=(), labels=(), prompts=trace.pieces[0].prompts, blank=trace.blank,
-    )  # fmt: skip
+    none, text = np.zeros(0, np.int64), tuple(token.id for token in trace.tokens)
+    common = (target, none, none, np.zeros(0), text, members, (), (), trace.pieces[0].prompts, trace.blank)
+    return Aim(*common) if trace.decoder is None else TokenAim(*common, tuple(token.peak for token in trace.tokens))
 
 
 def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tuple[int, int]) -> Aim:
@@ -315,8 +349,13 @@ def _token_aim(trace: Trace, vocabulary: Vocabulary, target: Target, members: tu
 
 
 def _margin_of(trace: Trace, token: Token) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return rows, ids and weights of a token's margin over the best other, and the best other that is no blank."""
+    """Return rows, ids and weights of a token's margin over the best other, and the best other that is no blank.
+
+    A decoder's rows know no blank: the best other is one.
+    """
     row = trace.evidence[0].logits()[token.peak]
+    if trace.decoder is not None:
+        return np.full(2, token.peak), np.array([token.id, *_likeliest(row, 1, without=[token.id])]), np.array([1.0, -1.0])
     best, second = _likeliest(row, 2, without=[token.id])
     ids = np.array([token.id, best, second if best == trace.blank else best])
     return np.full(3, token.peak), ids, np.array([1.0, -0.5, -0.5])
@@ -333,7 +372,9 @@ def _likeliest(row: FloatArray, count: int, without: Sequence[int]) -> list[int]
 
 
 def _competitors(trace: Trace, text: tuple[int, ...], members: tuple[int, int]) -> tuple[tuple[int, ...], ...]:
-    """Return the texts without the target's tokens, and with one of them replaced by its likeliest rivals."""
+    """Return the texts without the target's tokens, and with one of them replaced by its likeliest rivals; none of a decoder."""
+    if trace.decoder is not None:
+        return ()
     first, stop = members
     found = [text[:first] + text[stop:]]
     logits = trace.evidence[0].logits()
@@ -359,6 +400,8 @@ def _contrasted(trace: Trace, aim: Aim, rival: tuple[int, ...]) -> Aim:
     other = aim.text[:first] + rival + aim.text[stop:]
     if other == aim.text:
         raise OptionError(f"{target.against!r} cannot compete with {target.label!r}: it is the same")
+    if isinstance(aim, TokenAim):
+        return _parting(aim, other)
     if len(rival) == 1 and stop - first == 1:
         peak = trace.tokens[first].peak
         rows, ids = np.array([peak, peak]), np.array([aim.text[first], rival[0]])
@@ -373,6 +416,23 @@ def _contrasted(trace: Trace, aim: Aim, rival: tuple[int, ...]) -> Aim:
     rows, places = np.nonzero(np.abs(weights) > LEAST)
     kept = weights[rows, places]
     return replace(aim, rows=rows + aim.prompts, ids=np.array(columns)[places], weights=_balanced(rows, kept), others=(other,))
+
+
+def _parting(aim: TokenAim, other: tuple[int, ...]) -> TokenAim:
+    """Return the aim against another text, by the first token at which the two part: up to there a decoder was given the same.
+
+    Raises:
+        OptionError: when one text is the beginning of the other.
+    """
+    pairs = zip(aim.text, other, strict=False)
+    at = next((index for index, (own, rival) in enumerate(pairs) if own != rival), None)
+    if at is None:
+        raise OptionError(
+            f"{aim.target.against!r} cannot compete with {aim.target.label!r}: the one text is the beginning of the other, and "
+            "that it ends is no token; give a wording that goes on otherwise"
+        )
+    place, weights = aim.places[at], np.array([1.0, -1.0])
+    return replace(aim, rows=np.full(2, place), ids=np.array([aim.text[at], other[at]]), weights=weights, others=(other,))
 
 
 def _emissions(posteriors: FloatArray, columns: list[int], text: Sequence[int], blank: int) -> npt.NDArray[np.float64]:

@@ -26,6 +26,7 @@ from voxray.types import (
     Features,
     FloatArray,
     ModelInfo,
+    OptionError,
     Piece,
     Tag,
     Token,
@@ -41,6 +42,7 @@ from voxray.vocabulary import strip_tags
 if TYPE_CHECKING:
     import xarray as xr
 
+WHOLE = 1e-4  # that a row of attention may lack to 1 by rounding
 LARGEST_ARRAY = 2 << 30  # bytes; a larger labelled array is refused with the way to a smaller one
 
 
@@ -62,6 +64,9 @@ class Trace:
         logits_are_log_probs: whether the model's own output is normalised already.
         decoder: layers and heads of the decoder's cross-attention; None for a CTC model, which has no decoder. With one,
             ``evidence`` is ``DecoderEvidence``.
+        frame_hop: seconds from frame to frame of the encoder, the first of which is centred where the features' first row is; None
+            where features and encoder have one clock.
+        frame_start: seconds from the centre of the features' first row to that of the encoder's first frame.
     """
 
     audio: Audio
@@ -76,6 +81,8 @@ class Trace:
     evidence: tuple[Evidence, ...]
     logits_are_log_probs: bool = False
     decoder: tuple[int, int] | None = None
+    frame_hop: float | None = None
+    frame_start: float = 0.0
 
     def __repr__(self) -> str:
         count = f"{len(self.tokens)} tokens, {len(self.words)} words, pieces: {len(self.pieces)}"
@@ -147,10 +154,11 @@ class Trace:
         piece, whole = self.pieces[index], self.transcript
         offset, (first, stop) = piece.rows[0], piece.tokens
         words = [word for word in whole.words if first <= word.tokens[0] < stop]
+        text = strip_tags("".join(token.text for token in whole.tokens[first:stop])).strip()
         transcript = replace(
             whole,
-            text=strip_tags("".join(token.text for token in whole.tokens[first:stop])).strip(),
-            rich_text=rich_text(piece.raw_text),
+            text=text,
+            rich_text=rich_text(piece.raw_text) if self.decoder is None else text,
             raw_text=piece.raw_text,
             tokens=tuple(_shifted(token, -offset) for token in whole.tokens[first:stop]),
             words=tuple(replace(w, tokens=(w.tokens[0] - first, w.tokens[1] - first)) for w in words),
@@ -170,7 +178,8 @@ class Trace:
         Returns:
             (layer, head, query, key) float32; each row sums to 1. Coordinates of query and key: ``query_time`` (centre of the
             frame in seconds, NaN for prompt rows) and ``query_label`` (prompt name or the token emitted there). Rows of
-            different pieces of a long sound do not see each other: their weights are 0.
+            different pieces of a long sound do not see each other: their weights are 0. What an encoder that fills up its window
+            gives to the silence is the coordinate ``padding_mass`` (layer, head, query); the rest is scaled to sum to 1.
 
         Raises:
             OptionError: when a layer or head does not exist.
@@ -183,8 +192,10 @@ class Trace:
         rows = spans[-1].stop if spans else 0
         _check_size(len(layers) * len(heads) * rows * rows * 4, "fewer layers or trace.piece(i).self_attention()")
         weights = np.zeros((len(layers), len(heads), rows, rows), np.float32)
+        mass = np.zeros(weights.shape[:3], np.float32)
         for index, span in enumerate(spans):
-            weights[:, :, span, span] = self.evidence[index].attention(layers)[:, heads]
+            found = self.evidence[index].attention(layers)[:, heads]
+            weights[:, :, span, span], mass[:, :, span] = (found, 0) if self.decoder is None else _of_sound(found)
         times, labels = self._row_coordinates()
         return xr.DataArray(
             weights,
@@ -196,6 +207,7 @@ class Trace:
                 "query_label": ("query", labels),
                 "key_time": ("key", times),
                 "key_label": ("key", labels),
+                **({} if self.decoder is None else {"padding_mass": (("layer", "head", "query"), mass)}),
             },
             name="self_attention",
             attrs=self._attributes("attention probability"),
@@ -206,17 +218,16 @@ class Trace:
     ) -> xr.DataArray:
         """Return attention from every token to every frame of sound.
 
-        With a decoder this is its cross-attention as it is. A CTC encoder has no decoder whose attention points from tokens to
-        frames. The row of a token is the mean of the
-        encoder's rows weighted by the token's CTC occupancy (the posterior probability that a frame emits this very token,
-        given the text), and the columns are the frames of sound. What goes to the prompt rows is reported as ``prompt_mass``;
-        the rest is renormalised, so every row sums to 1 (or is 0 where
-        everything goes to the prompts).
+        With a decoder this is its cross-attention. A CTC encoder has no decoder whose attention points from tokens to frames: the
+        row of a token is the mean of the encoder's rows weighted by the token's CTC occupancy (the posterior probability that a
+        frame emits this very token, given the text). The columns are the frames of sound. What goes elsewhere (to the prompt rows,
+        or to the silence that fills up a decoder's window) is reported as ``prompt_mass``; the rest is renormalised, so every row
+        sums to 1 (or is 0 where everything goes there).
 
         Args:
             layers: which, of the decoder where there is one; None for all.
             heads: which; None for all.
-            tags: whether to put the rows of the four tags before the tokens.
+            tags: whether to put the rows of the tags before the tokens.
 
         Returns:
             (layer, head, token, frame) float32 with coordinates ``label``, ``start``, ``end`` [s] and ``kind`` of each token,
@@ -288,7 +299,7 @@ class Trace:
 
         Args:
             layers: which, of the decoder where there is one; None for all.
-            tags: whether to put the rows of the four tags before the tokens.
+            tags: whether to put the rows of the tags before the tokens.
 
         Returns:
             (layer, head, token) float32.
@@ -305,7 +316,7 @@ class Trace:
         parts = []
         for index, piece in enumerate(self.pieces):
             if self.decoder is not None:
-                parts.append(self._cross_norms(index, layers))
+                parts.append(self._cross_norms(index, layers, with_tags=tags))
                 continue
             norms = self.evidence[index].head_norms(layers)
             mixed = norms[..., piece.prompts :] @ self._token_weights(index).T
@@ -376,10 +387,12 @@ class Trace:
         """
         from voxray.tracefile import write_trace
 
-        chosen = choose(layers, self.layers, "layer") if layers is None or len(layers) else []
+        chosen = choose(layers, self.layers, "layer") if self.layers and (layers is None or len(layers)) else []
         return write_trace(self, Path(path), list(dict.fromkeys(chosen)))
 
     def _choose(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
+        if not self.layers:
+            raise OptionError(f"{self.model.name} has no attention on the clock of its output, so there is none to look at")
         return choose(layers, self.layers, "layer"), choose(heads, self.heads, "head")
 
     def _choose_cross(self, layers: Sequence[int] | None, heads: Sequence[int] | None) -> tuple[list[int], list[int]]:
@@ -389,12 +402,17 @@ class Trace:
     def _decoding(self, piece: int) -> DecoderEvidence:
         return cast("DecoderEvidence", self.evidence[piece])
 
-    def _token_rows(self, piece: int) -> list[int]:
-        """Return the output row of each token of a piece, counted from the piece's first."""
+    def _token_rows(self, piece: int, *, with_tags: bool = False) -> list[int]:
+        """Return the output row of each token of a piece, of its tags before them, counted from the piece's first."""
         span = self.pieces[piece]
-        return [token.peak - span.rows[0] for token in self.tokens[slice(*span.tokens)]]
+        tags = self._piece_tags(piece) if with_tags else []
+        return [row - span.rows[0] for row in [*(tag.row for tag in tags), *(t.peak for t in self.tokens[slice(*span.tokens)])]]
 
-    def _cross_norms(self, piece: int, layers: Sequence[int]) -> FloatArray:
+    def _piece_tags(self, piece: int) -> list[Tag]:
+        span = self.pieces[piece]
+        return [tag for tag in self.tags if span.rows[0] <= tag.row < span.rows[1]]
+
+    def _cross_norms(self, piece: int, layers: Sequence[int], *, with_tags: bool) -> FloatArray:
         """Return the norm of what each cross-attention head adds to each token, (L, H, U).
 
         Raises:
@@ -403,15 +421,20 @@ class Trace:
         measured = getattr(self._decoding(piece), "cross_norms", None)
         if measured is None:
             raise TraceError(f"{self.model.family} gives no norms of its cross-attention heads; aggregate by mean, max or entropy")
-        return np.asarray(measured(layers))[..., self._token_rows(piece)]
+        return np.asarray(measured(layers))[..., self._token_rows(piece, with_tags=with_tags)]
 
     def _frames(self, piece: int) -> int:
         """Return how many frames of sound a piece has where attention looks at them."""
-        return len(self.features[piece].values) if self.decoder is None else self._decoding(piece).placement().shape[1]
+        if self.decoder is not None:
+            return self._decoding(piece).placement().shape[1]
+        span = self.pieces[piece]
+        return len(self.features[piece].values) if self.frame_hop is None else span.rows[1] - span.rows[0] - span.prompts
 
     def _clock(self, piece: int) -> npt.NDArray[np.float64]:
         """Return the centre of every frame of a piece in seconds; an encoder may have made several rows of features into one."""
         part, count = self.features[piece], self._frames(piece)
+        if self.frame_hop is not None:
+            return np.asarray(part.start + self.frame_start + self.frame_hop * np.arange(count), np.float64)
         if count == len(part.values):
             return part.times
         hop = part.hop * len(part.values) / count
@@ -431,8 +454,8 @@ class Trace:
     def _mix(self, piece: int, layers: Sequence[int], heads: Sequence[int], *, with_tags: bool) -> tuple[FloatArray, FloatArray]:
         """Return, for each target of a piece, its weights over frames (L, H, U, T) and its prompt mass (L, H, U)."""
         if self.decoder is not None:
-            weights = self._decoding(piece).cross_attention(layers)[:, heads][:, :, self._token_rows(piece)]
-            return weights, np.zeros(weights.shape[:3], np.float32)
+            every = self._decoding(piece).cross_attention(layers)[:, heads]
+            return _of_sound(every[:, :, self._token_rows(piece, with_tags=with_tags)])
         prompts = self.pieces[piece].prompts
         attention = self.evidence[piece].attention(layers)[:, heads]
         mixed = self._token_weights(piece) @ attention[:, :, prompts:]
@@ -448,7 +471,7 @@ class Trace:
 
     def _targets(self, piece: int, *, with_tags: bool) -> list[_Target]:
         span = self.pieces[piece]
-        tags = [tag for tag in self.tags if span.rows[0] <= tag.row < span.rows[1]] if with_tags else []
+        tags = self._piece_tags(piece) if with_tags else []
         tokens = self.tokens[span.tokens[0] : span.tokens[1]]
         return [_Target(f"{tag.kind}: {tag.label}", "tag", tag.start, tag.end, tag.probability) for tag in tags] + [
             _Target(token.text, "token", token.start, token.end, token.confidence) for token in tokens
@@ -458,9 +481,9 @@ class Trace:
         """Return the centre in seconds (NaN for prompts) and a label for every row of the encoder."""
         times, labels = [], []
         for index, (piece, rows) in enumerate(zip(self.pieces, self._encoder_rows(), strict=True)):
-            clock = self._clock(index)
-            times += [np.full(piece.prompts, np.nan), clock]
-            labels += [f"<{kind}>" for kind in TAG_KINDS][: piece.prompts] + [""] * len(clock)
+            clock, prompts = self._clock(index), piece.prompts if self.decoder is None else 0
+            times += [np.full(prompts, np.nan), clock]
+            labels += [*(f"<{kind}>" for kind in TAG_KINDS), *(["<prompt>"] * prompts)][:prompts] + [""] * len(clock)
             tokens = self.tokens[slice(*piece.tokens)]
             places = [token.peak for token in tokens]
             if self.decoder is not None and tokens:  # a token stands at the frame that most of it comes from
@@ -488,6 +511,15 @@ class _Target:
     start: float
     end: float
     confidence: float
+
+
+def _of_sound(weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return attention scaled so that rows sum to 1, (..., T), and what was missing to it, (...): it went to no sound."""
+    total = weights.sum(axis=-1, keepdims=True)
+    missing = np.clip(1 - total[..., 0], 0, 1)
+    if (missing < WHOLE).all():
+        return weights, np.zeros_like(missing)
+    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0), np.asarray(missing, np.float32)
 
 
 def _shifted(token: Token, by: int) -> Token:

@@ -62,6 +62,8 @@ def write_trace(trace: Trace, path: Path, layers: Sequence[int]) -> Path:
         "layers": trace.layers,
         "heads": trace.heads,
         "decoder": trace.decoder,
+        "frame_hop": trace.frame_hop,
+        "frame_start": trace.frame_start,
         "stored": list(layers),
         "features": [{"hop": one.hop, "start": one.start} for one in trace.features],
         "trace": trace.provenance() | plain(trace.transcript),
@@ -177,6 +179,8 @@ def read_trace(path: Path) -> Trace:
             evidence=tuple(_StoredEvidence(path, index, meta["stored"]) for index in range(len(parts))),
             logits_are_log_probs=meta["logits_are_log_probs"],
             decoder=(int(meta["decoder"][0]), int(meta["decoder"][1])) if meta.get("decoder") else None,
+            frame_hop=meta.get("frame_hop"),
+            frame_start=meta.get("frame_start", 0.0),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -42,7 +43,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one pass over one piece of sound said; rows count from the piece's own first row."""
+    """What one pass over one piece of sound said; rows count from the piece's own first row.
+
+    Attributes:
+        tokens: in order of time. Where several make up one character, those that do not complete it have no text.
+        tags: of the piece.
+        raw_text: with every tag as the model wrote it.
+        rows: how many.
+        prompts: how many of them come before that of the first frame or token.
+        start: seconds.
+        end: seconds.
+        signs: whether the rich text writes tags as emoji; otherwise it is the text.
+    """
 
     tokens: tuple[Token, ...]
     tags: tuple[Tag, ...]
@@ -51,6 +63,7 @@ class Reading:
     prompts: int
     start: float
     end: float
+    signs: bool = True
 
 
 def greedy_tokens(rows: Rows, part: Features, vocabulary: Vocabulary, alternatives: int = 0) -> tuple[Token, ...]:
@@ -120,6 +133,26 @@ def largest(values: FloatArray, count: int) -> IntArray:
     return np.asarray(candidates[np.argsort(-values[candidates], kind="stable")[:count]], np.int64)
 
 
+def words_of(tokens: Sequence[Token]) -> list[Word]:
+    """Return the words that tokens spell; tokens that make up one character together stay together.
+
+    Args:
+        tokens: in order of time; where several make up a character, all but the last have no text.
+    """
+    starts = [index for index in range(len(tokens)) if index == 0 or tokens[index - 1].text]
+    spans = list(pairwise([*starts, len(tokens)]))
+    whole = [_joined(tokens[first:stop]) for first, stop in spans]
+    return [replace(word, tokens=(spans[word.tokens[0]][0], spans[word.tokens[1] - 1][1])) for word in group_words(whole)]
+
+
+def _joined(tokens: Sequence[Token]) -> Token:
+    """Return the tokens of one character as one."""
+    if len(tokens) == 1:
+        return tokens[0]
+    least = min(token.log_prob for token in tokens)
+    return replace(tokens[-1], text="".join(token.text for token in tokens), start=tokens[0].start, log_prob=least)
+
+
 def join(readings: Sequence[Reading], duration: float) -> Transcript:
     """Return one transcript of all pieces, rows and tokens numbered through.
 
@@ -143,16 +176,17 @@ def join(readings: Sequence[Reading], duration: float) -> Transcript:
             )
             for token in one.tokens
         ]
-        words += [replace(word, tokens=(word.tokens[0] + first, word.tokens[1] + first)) for word in group_words(tokens[first:])]
+        words += [replace(word, tokens=(word.tokens[0] + first, word.tokens[1] + first)) for word in words_of(tokens[first:])]
         end = min(one.end, duration)
         tags += [replace(tag, row=tag.row + row, end=end) for tag in one.tags]
         pieces.append(Piece(one.start, end, (row, row + one.rows), (first, len(tokens)), one.prompts, one.raw_text))
         row += one.rows
     raw = "".join(one.raw_text for one in readings)
     texts = [strip_tags("".join(token.text for token in one.tokens)).strip() for one in readings]
+    rich = [rich_text(one.raw_text) if one.signs else text for one, text in zip(readings, texts, strict=True)]
     return Transcript(
         text=" ".join(filter(None, texts)),
-        rich_text=" ".join(filter(None, (rich_text(one.raw_text) for one in readings))),
+        rich_text=" ".join(filter(None, rich)),
         raw_text=raw,
         tokens=tuple(tokens),
         words=tuple(words),

@@ -369,7 +369,10 @@ class DecoderEvidence(Evidence, Protocol):
     """Evidence of a model whose decoder makes each token from frames: its ``logits`` have one row a token, not a frame."""
 
     def cross_attention(self, layers: Sequence[int]) -> FloatArray:
-        """Return the decoder's attention from tokens to frames, (layers, H, U, T) float32; rows sum to 1."""
+        """Return the decoder's attention from tokens to frames, (layers, H, U, T) float32.
+
+        Rows sum to 1, or to less where the decoder also looks at padding that is no sound.
+        """
 
     def placement(self) -> FloatArray:
         """Return how much of each token comes from each frame of sound, (U, T) float32; rows sum to 1."""

@@ -1,19 +1,26 @@
 """The tokens of a recogniser: ids, pieces, and the text that they spell.
 
-Conventions: SentencePiece pieces, in which ``▁`` stands for a space before a word; tags are written ``<|name|>``.
+Conventions: SentencePiece pieces, in which ``▁`` stands for a space before a word; tags are written ``<|name|>``. Whisper's tokens
+are rows of bytes instead, of which a character may take several.
 
 **Source:** of the ``.model`` files, sentencepiece ``sentencepiece_model.proto``: pieces are field 1 of the model, their text is
-field 1 of a piece.
+field 1 of a piece. Of byte pairs: Radford et al. 2019, "Language models are unsupervised multitask learners", with GPT-2's way to
+cut a text into words and to write bytes as letters; OpenAI ``whisper/tokenizer.py``; transformers' ``tokenizer.json``.
 """
 
 from __future__ import annotations
 
+import base64
+import codecs
+import itertools
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from voxray.types import ModelError, OptionError
 
@@ -21,6 +28,14 @@ TOKEN_FILES = ("tokens.json", "tokens.txt", "vocab.txt")
 PIECE_FILES = "*bpe.model"
 LARGEST = 64 << 20  # bytes of a file of tokens; that of SenseVoice has 0.4 MB
 TAG = re.compile(r"<\|[^|]*\|>")
+CONTRACTION = re.compile("'s|'t|'re|'ve|'m|'ll|'d")
+WORD = re.compile(" ?L+| ?N+| ?O+|[ S]+(?![LNO])|[ S]+")  # on kinds of characters, see _kinds
+TIMESTAMP_STEP = 0.02  # s
+SHERPA_NAMES = {
+    "sot": "startoftranscript", "eot": "endoftext", "transcribe": "transcribe", "translate": "translate", "sot_prev": "startofprev",
+    "sot_lm": "startoflm", "no_speech": "nospeech", "no_timestamps": "notimestamps",
+}  # fmt: skip
+"""Keys of sherpa-onnx's metadata, and the tags whose ids they tell."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +93,107 @@ class Vocabulary:
         return "".join(self.text(index) for index in indices).strip()
 
 
+@dataclass(frozen=True)
+class ByteVocabulary(Vocabulary):
+    """Tokens that are rows of bytes, cut from a text by merging pairs.
+
+    Attributes:
+        pieces: the text of each token alone; where it is a part of a character, with a replacement mark.
+        contents: the bytes of each token; empty of tags.
+        merges: the rank of each pair that may be merged, low first; without them the id of what a pair makes is its rank.
+    """
+
+    contents: tuple[bytes, ...] = ()
+    merges: Mapping[tuple[bytes, bytes], int] = field(default_factory=dict)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        """The id of each row of bytes."""
+        return {content: index for index, content in reversed(list(enumerate(self.contents))) if content}
+
+    def text(self, index: int) -> str:
+        """Return the text of one token alone."""
+        return self.pieces[index]
+
+    def texts(self, indices: Sequence[int]) -> list[str]:
+        """Return what each token of a row adds to the text; a token in the middle of a character adds nothing.
+
+        Args:
+            indices: tokens that are no tags. What they leave unfinished at the end becomes a replacement mark.
+        """
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        last = len(indices) - 1
+        return [decoder.decode(self.contents[one], final=index == last) for index, one in enumerate(indices)]
+
+    def spell(self, indices: Iterable[int]) -> str:
+        """Return the text of a row of ids, tags as they are written, without space at its ends."""
+        rows = (self.contents[one] or self.pieces[one].encode() for one in indices)
+        return b"".join(rows).decode("utf-8", "replace").strip()
+
+    def encode(self, text: str, *, after_space: bool = False) -> tuple[int, ...]:
+        """Return the ids that the model's own tokeniser makes of a text.
+
+        Args:
+            text: to spell; runs of space count as one.
+            after_space: whether its first word begins a word of its own, as English words do.
+
+        Raises:
+            OptionError: when the vocabulary lacks a byte of it, or there is nothing to spell.
+        """
+        found = self.cut((" " if after_space else "") + " ".join(text.split()))
+        if not found:
+            raise OptionError(f"there is nothing to spell in {text!r}; give some words")
+        return found
+
+    def cut(self, text: str) -> tuple[int, ...]:
+        """Return the ids of a text as it stands.
+
+        Raises:
+            OptionError: when the vocabulary lacks a byte of it.
+        """
+        pieces = [piece for word in _words(text) for piece in self._merged(word.encode())]
+        missing = next((piece for piece in pieces if piece not in self._places), None)
+        if missing is not None:
+            raise OptionError(f"this model's vocabulary cannot spell {text!r}; give a wording that it could have recognised")
+        return tuple(self._places[piece] for piece in pieces)
+
+    def _merged(self, word: bytes) -> list[bytes]:
+        """Return a word in pieces: of the neighbours that may be merged those of the lowest rank, again and again."""
+        parts = [word[at : at + 1] for at in range(len(word))]
+        while len(parts) > 1:
+            ranks = [self._rank(left, right) for left, right in itertools.pairwise(parts)]
+            best = min((rank for rank in ranks if rank is not None), default=None)
+            if best is None:
+                break
+            at = ranks.index(best)
+            parts[at : at + 2] = [parts[at] + parts[at + 1]]
+        return parts
+
+    def _rank(self, left: bytes, right: bytes) -> int | None:
+        return self.merges.get((left, right)) if self.merges else self._places.get(left + right)
+
+
+def _words(text: str) -> Iterator[str]:
+    """Yield the parts of a text between which nothing is merged."""
+    kinds = "".join(map(_kind, text))
+    at = 0
+    while at < len(text):
+        found = CONTRACTION.match(text, at) or WORD.match(kinds, at)
+        end = found.end() if found is not None else at + 1
+        yield text[at:end]
+        at = end
+
+
+def _kind(letter: str) -> str:
+    """Return L for a letter, N for a number, a space for itself, S for another space, O for anything else."""
+    if letter == " ":
+        return letter
+    if letter.isspace() and letter not in "\x1c\x1d\x1e\x1f":  # Python counts these as space, Unicode does not
+        return "S"
+    category = unicodedata.category(letter)[0]
+    return category if category in "LN" else "O"
+
+
 def strip_tags(text: str) -> str:
     """Return a text without its tags."""
     return TAG.sub("", text)
@@ -109,6 +225,112 @@ def read_vocabulary(folder: Path, size: int) -> Vocabulary:
             f"{path} holds {len(pieces)} tokens but the model emits {size}; use the tokens file that belongs to this model"
         )
     return Vocabulary(fitting)
+
+
+def read_byte_vocabulary(folders: Sequence[Path], size: int, told: Mapping[str, str]) -> ByteVocabulary:
+    """Read the tokens of a Whisper that lie beside it.
+
+    Timestamps that the files leave out are put after the tag ``<|notimestamps|>``, where every Whisper has them.
+
+    Args:
+        folders: where to look, the best first, for ``tokenizer.json``; ``vocab.json`` with ``merges.txt`` and
+            ``added_tokens.json``; or ``tokens.txt`` (or ``...-tokens.txt``) with bytes in base64.
+        size: how many tokens the model's output has.
+        told: the model's metadata, which tell the ids of the tags where the tokens are of the last kind.
+
+    Raises:
+        ModelError: when no such file is there, it cannot be read, or it holds more tokens than the model emits.
+    """
+    for folder in folders:
+        path = next((folder / name for name in ("tokenizer.json", "vocab.json") if (folder / name).is_file()), None)
+        path = path or next(iter(sorted(one for one in folder.glob("*tokens.txt") if one.is_file())), None)
+        if path is not None:
+            return _byte_vocabulary(path, size, told)
+    raise ModelError(
+        f"{folders[0]} holds no tokens: tokenizer.json, vocab.json or a tokens.txt was expected beside the model; "
+        "copy it from where the model came from"
+    )
+
+
+def _byte_vocabulary(path: Path, size: int, told: Mapping[str, str]) -> ByteVocabulary:
+    try:
+        contents, tags, merges = _found(path, told)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(f"{path} is no readable list of tokens ({error!r:.200}); copy or download it again") from error
+    highest = max((*contents, *tags), default=-1)
+    if highest >= size:
+        raise ModelError(f"{path} holds a token {highest} but the model emits {size}; use the tokens that belong to this model")
+    first = next((index + 1 for index, name in tags.items() if name == "<|notimestamps|>"), size)
+    stamps = {index: f"<|{(index - first) * TIMESTAMP_STEP:.2f}|>" for index in range(first, size)}
+    names = {index: f"<|{index}|>" for index in range(size) if index not in contents} | stamps | tags
+    pieces = tuple(names[one] if one in names else contents[one].decode("utf-8", "replace") for one in range(size))
+    return ByteVocabulary(pieces, tuple(b"" if one in names else contents[one] for one in range(size)), merges)
+
+
+Found = tuple[dict[int, bytes], dict[int, str], dict[tuple[bytes, bytes], int]]
+"""Bytes of tokens by id, tags by id, ranks of pairs."""
+
+
+def _found(path: Path, told: Mapping[str, str]) -> Found:
+    """Return what a file of tokens says, of whatever kind it is."""
+    if path.suffix == ".txt":
+        return _base64_lines(_content(path).decode("ascii")), _told_tags(told), {}
+    return _tokenizer_file(json.loads(_content(path))) if path.name == "tokenizer.json" else _vocabulary_files(path)
+
+
+def _tokenizer_file(told: Any) -> Found:
+    """Return what a ``tokenizer.json`` says."""
+    model = told["model"]
+    tags = {int(one["id"]): str(one["content"]) for one in told.get("added_tokens", ())}
+    pairs = [one.split(" ") if isinstance(one, str) else one for one in model.get("merges", ())]
+    return *_parted(model["vocab"], tags), _ranks(pairs)
+
+
+def _vocabulary_files(path: Path) -> Found:
+    """Return what ``vocab.json`` and the files beside it say."""
+    added, merges = path.with_name("added_tokens.json"), path.with_name("merges.txt")
+    tags = {int(index): str(name) for name, index in json.loads(_content(added)).items()} if added.is_file() else {}
+    lines = _content(merges).decode("utf-8").split("\n") if merges.is_file() else []
+    pairs = [line.split(" ") for line in lines if line.count(" ") == 1 and not line.startswith("#version")]
+    return *_parted(json.loads(_content(path)), tags), _ranks(pairs)
+
+
+def _parted(vocabulary: Mapping[str, int], tags: dict[int, str]) -> tuple[dict[int, bytes], dict[int, str]]:
+    """Return the bytes of tokens, and the tags with those that stand among the tokens."""
+    letters = _letters()
+    among = {int(index): name for name, index in vocabulary.items() if TAG.fullmatch(name)}
+    contents = {int(index): _bytes(name, letters) for name, index in vocabulary.items() if int(index) not in among}
+    return contents, among | tags
+
+
+def _ranks(pairs: Iterable[Sequence[str]]) -> dict[tuple[bytes, bytes], int]:
+    letters = _letters()
+    return {(_bytes(left, letters), _bytes(right, letters)): rank for rank, (left, right) in enumerate(pairs)}
+
+
+def _bytes(text: str, letters: Mapping[str, int]) -> bytes:
+    """Return the bytes that letters stand for."""
+    return bytes(letters[one] for one in text)
+
+
+def _letters() -> dict[str, int]:
+    """Return the byte that each letter stands for: itself where it can be printed, else one of those from 256 on, in order."""
+    printed = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printed]
+    return {chr(byte): byte for byte in printed} | {chr(256 + place): byte for place, byte in enumerate(others)}
+
+
+def _base64_lines(text: str) -> dict[int, bytes]:
+    """Return the bytes of lines ``base64 id``; a lone ``=`` stands for none."""
+    parts = [line.split() for line in text.split("\n") if line.strip()]
+    return {int(index): b"" if code == "=" else base64.b64decode(code, validate=True) for code, index in parts}
+
+
+def _told_tags(told: Mapping[str, str]) -> dict[int, str]:
+    """Return the tags whose ids sherpa-onnx's metadata tell."""
+    tags = {int(told[key]): f"<|{name}|>" for key, name in SHERPA_NAMES.items() if key in told}
+    languages = zip(told.get("all_language_tokens", "").split(","), told.get("all_language_codes", "").split(","), strict=True)
+    return {int(index): f"<|{code}|>" for index, code in languages if index} | tags
 
 
 def _read_tokens(path: Path) -> tuple[str, ...]:

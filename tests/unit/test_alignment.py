@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,6 +153,19 @@ def test_a_spoken_token_with_a_space_or_of_a_spaceless_script_begins_a_word(text
     spoken = [k for k, text in enumerate(texts) if text.strip() and text not in PUNCTUATION]
     assert {k for k in spoken if texts[k].startswith(" ") or texts[k] in ("我", "京", "か", "ラ")} <= begins
     assert {k for k in spoken if k and texts[k - 1] in ("我", "京", "か", "ラ", "，", "。")} <= begins
+
+
+def test_words_at_one_moment_share_the_time_around_it() -> None:
+    said = [Word(text, start, end, (0, 1), 0.0) for text, start, end in
+            [("a", 0.0, 0.0), ("b", 0.0, 0.4), ("c", 0.4, 0.4), ("d", 0.4, 0.9), ("e", 1.0, 1.0)]]  # fmt: skip
+    found = stretches(said, 0.0, 1.0)
+    assert [one.text for one in found] == ["a", "b", "c", "d", "e"]
+    edges = [0.0, 0.06, 0.4, 0.46, 0.94, 1.0]
+    np.testing.assert_allclose([(one.start, one.end) for one in found], list(pairwise(edges)), atol=1e-9)
+    crowded = stretches(said, 0.0, 0.2)
+    assert [round(one.end - one.start, 9) for one in crowded] == [0.06, 0.14]
+    together = [Word("x", 0.1, 0.1, (0, 1), 0.0)] * 4
+    assert [one.text for one in stretches(together, 0.0, 0.12)] == ["x"] * 4
 
 
 def test_stretches_of_a_span_leave_no_rest() -> None:

@@ -1,4 +1,4 @@
-"""Cases: cells and frames, the adjoint of stacking, passes that are counted, and questions asked of other sounds."""
+"""Cases: cells and frames, passes that are counted, and questions asked of other sounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 import voxray
 from voxray.case import Case, Meter
-from voxray.frontend import DEFAULT, stack
+from voxray.frontend import DEFAULT
 from voxray.targets import resolve
 from voxray.types import Features, OptionError
 
@@ -35,8 +35,8 @@ def others(case: Case, count: int) -> list[np.ndarray]:
 
 def test_what_the_model_saw_comes_from_the_filter_bank(case: Case) -> None:
     assert case.bank.shape[1] == DEFAULT.mels
-    np.testing.assert_array_equal(case.normalised(case.bank), case.features.values)
-    np.testing.assert_array_equal(case.seen(case.audio.samples), case.features.values)
+    np.testing.assert_array_equal(case.front.normalised(case.bank), case.features.values)
+    np.testing.assert_array_equal(case.front.seen(case.front.audio.samples), case.features.values)
     np.testing.assert_array_equal(case.logits, case.trace.evidence[0].logits())
 
 
@@ -45,7 +45,7 @@ def test_cells_and_frames_lie_over_the_sound(case: Case) -> None:
     assert case.frames.shape == (1, len(case.features.values))
     np.testing.assert_allclose(case.cells.centres, 0.0125 + 0.01 * np.arange(len(case.bank)))
     np.testing.assert_allclose(case.frames.centres, 0.0125 + 0.06 * np.arange(len(case.features.values)))
-    assert abs(case.cells.times[-1] - case.audio.duration) <= 0.02
+    assert abs(case.cells.times[-1] - case.front.audio.duration) <= 0.02
 
 
 def test_a_piece_in_the_middle_has_the_times_of_the_whole(bundled: Any, clips: Path) -> None:
@@ -57,31 +57,9 @@ def test_a_piece_in_the_middle_has_the_times_of_the_whole(bundled: Any, clips: P
     name = f"word:{len(trace.words) - 1}"
     aim = resolve(trace, bundled.vocabulary, bundled.labels, name)
     case = Case(bundled, trace.piece(1), [aim])
-    np.testing.assert_allclose(case.normalised(case.bank), case.features.values, atol=1e-5)
+    np.testing.assert_allclose(case.front.normalised(case.bank), case.features.values, atol=1e-5)
     assert case.cells.times[0] <= aim.target.start < aim.target.end <= case.cells.times[-1]
     assert case.cells.times[0] > 30.0
-
-
-@pytest.mark.parametrize("frames", [1, 2, 5, 6, 7, 12, 209])
-def test_folding_is_the_adjoint_of_stacking(frames: int, case: Case) -> None:
-    rng = np.random.default_rng(frames)
-    case.bank = rng.standard_normal((frames, 80)).astype(np.float32)
-    stacked = stack(case.bank)
-    relevance = rng.standard_normal(stacked.shape)
-    folded = case.fold(relevance)
-    assert folded.shape == (80, frames)
-    assert float((stacked * relevance).sum()) == pytest.approx(float((case.bank.T * folded).sum()), rel=1e-6)
-    assert folded.sum() == pytest.approx(relevance.sum())
-
-
-def test_folding_by_loops(case: Case) -> None:
-    relevance = np.random.default_rng(1).standard_normal(case.features.values.shape)
-    expected = np.zeros((80, len(case.bank)))
-    for row in range(len(relevance)):
-        for slot in range(7):
-            frame = min(max(6 * row - 3 + slot, 0), len(case.bank) - 1)
-            expected[:, frame] += relevance[row, 80 * slot : 80 * slot + 80]
-    np.testing.assert_allclose(case.fold(relevance), expected, atol=1e-12)
 
 
 def test_questions_are_runs_one_by_one(heard: tuple[Any, Any, list[Any]], case: Case) -> None:

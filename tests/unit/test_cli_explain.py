@@ -22,8 +22,8 @@ from onnx import helper
 
 import voxray
 from voxray import cli, masking, methods
-from voxray.cli.answers import Question, clearer, peak_of, short, span_of, tidy
-from voxray.cli.explain import explain
+from voxray.cli.answers import Answer, Question, clearer, peak_of, short, span_of, tidy
+from voxray.cli.explain import explain, of_every_label
 from voxray.cli.ledger import bars, notes_told
 from voxray.cli.options import described, flags_of
 from voxray.cli.tables import number
@@ -608,3 +608,72 @@ def test_figures_of_the_readme_are_those_of_the_picture(bundled: Any) -> None:
             assert f"{value:+.1f}" in told
         assert f"{start:.2f}" in told
         assert f"{end:.2f}" in told
+
+
+# Models with a decoder ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def decoder(data: Path) -> list[str]:
+    return [str(data / "audio" / "odd.wav"), "--model", str(data / "paraformer-funasr" / "model.onnx")]
+
+
+def test_a_model_with_a_decoder_is_explained_by_occlusion(run: Run, decoder: list[str]) -> None:
+    code, out, _ = run(*decoder)
+    assert code == 0
+    assert "· occlusion" in out
+    assert len(re.findall(r"^ word:\d+ ", out, re.MULTILINE)) == 13
+    assert "note: as many tokens fire as in the whole sound, each from its own stretch" in out
+    code, out, _ = run(*decoder, "-t", "word:1", "--against", "好", "--method", "shapley", "--pairs", "2", "--json")
+    told = json.loads(out)["relevances"][0]
+    assert (code, told["method"], told["target"]["label"], told["target"]["against"]) == (0, "shapley", "c", "好")
+    assert abs(told["residual"]) <= 1e-5
+
+
+def test_pictures_and_sound_of_a_model_with_a_decoder(run: Run, decoder: list[str], tmp_path: Path) -> None:
+    code, out, _ = run(*decoder, "-t", "word:1", "-k", "all", "-o", tmp_path / "why", "--listen", tmp_path / "why.wav")
+    assert code == 0
+    kinds = {path.stem.rpartition("-")[2] for path in (tmp_path / "why").iterdir()}
+    assert kinds == {"map", "words", "times", "matrix"}
+    assert voxray.load_audio(tmp_path / "why.wav").duration == pytest.approx(voxray.load_audio(decoder[0]).duration, abs=1e-3)
+    code, out, _ = run(*decoder, "-t", "word:1", "--method", "attention", "-o", tmp_path / "look.png")
+    assert code == 0
+    assert "attention is a view, not an explanation" in out
+    assert (tmp_path / "look.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ["--method", "exact"],
+            "the method exact needs gradients, which paraformer-funasr/model.onnx does not give; choose one",
+        ),
+        (["--cells", "frame"], "the method occlusion has no option 'cells' (did you mean mels?); it has width, hop,"),
+        (["-t", "emotion"], "this model decides no emotion; ask for a word, a token or the text"),
+        (
+            ["-t", "word:1", "--lens"],
+            "the lens reads an encoder that makes the text by itself, unlike that of paraformer",
+        ),
+        (
+            ["-k", "paths"],
+            "paths are drawn of an encoder that makes the text by itself, unlike that of paraformer",
+        ),
+    ],
+)
+def test_what_a_model_with_a_decoder_does_not_give_is_one_line(run: Run, decoder: list[str], words: list[str], told: str) -> None:
+    code, _, error = run(*decoder, *words)
+    assert code != 0
+    assert error.startswith(f"voxray: {told}")
+    assert error.count("\n") == 1
+
+
+def test_of_very_many_labels_the_likeliest_are_shown(bundled: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voxray.cli.explain.LABELS", 3)
+    trace = bundled.trace(CHINESE)
+    odds = next(tag for tag in trace.tags if tag.kind == "emotion").probabilities
+    least = min(odds, key=lambda label: odds[label])
+    asked = voxray.explain(bundled, trace, f"emotion:{least}", method="uniform")
+    question = Question((f"emotion:{least}",), None, "uniform", {}, None, None, lens=False)
+    found = of_every_label(bundled, Answer(question, trace, [asked], []), asked)
+    assert {one.target.label for one in found} == {least, *sorted(odds, key=lambda label: -odds[label])[:2]}

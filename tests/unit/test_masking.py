@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from voxray.frontend import Cmvn, fbank, features, stack
+from voxray.front import StackedFront
+from voxray.frontend import Cmvn, features
 from voxray.masking import (
     Filling,
     Masker,
@@ -21,66 +20,42 @@ from voxray.masking import (
     nearest,
     of_width,
     quietest,
+    spacing,
     tiles,
     windows,
     words,
     words_and_pauses,
 )
-from voxray.types import Audio, Features, Grid, OptionError, Word
+from voxray.types import Audio, Grid, OptionError, Word
 
 FILLS = ["noise_floor", "mean", "silence", "pink"]
 EVERYWHERE = [(fill, "features") for fill in FILLS] + [(fill, "waveform") for fill in FILLS if fill != "mean"]
 
 
-@dataclass(frozen=True)
-class Heard:
-    """A sound of 1.2 s that is loud in its middle, and what a model would see of it."""
-
-    samples: np.ndarray
-    cmvn: Cmvn
-
-    @cached_property
-    def audio(self) -> Audio:
-        return Audio(self.samples)
-
-    @cached_property
-    def features(self) -> Features:
-        return features(self.audio, self.cmvn)
-
-    @cached_property
-    def bank(self) -> np.ndarray:
-        return fbank(self.audio).values
-
-    def normalised(self, bank: np.ndarray) -> np.ndarray:
-        return ((stack(bank) + self.cmvn.shift) * self.cmvn.scale).astype(np.float32)
-
-    def seen(self, samples: np.ndarray) -> np.ndarray:
-        return features(Audio(samples), self.cmvn).values
-
-
 @pytest.fixture(scope="module")
-def heard() -> Heard:
+def heard() -> StackedFront:
     rng = np.random.default_rng(3)
     samples = rng.standard_normal(19200).astype(np.float32)
     loudness = np.interp(np.arange(19200), [0, 4000, 9000, 14000, 19200], [0.002, 0.002, 0.3, 0.1, 0.01])
     cmvn = Cmvn(rng.standard_normal(560).astype(np.float32) - 10, rng.random(560).astype(np.float32) + 0.1)
-    return Heard((samples * loudness).astype(np.float32), cmvn)
+    audio = Audio((samples * loudness).astype(np.float32))
+    return StackedFront(features(audio, cmvn), audio, cmvn)
 
 
-def over_time(heard: Heard, first: int, stop: int) -> np.ndarray:
+def over_time(heard: StackedFront, first: int, stop: int) -> np.ndarray:
     mask = np.zeros(heard.bank.T.shape, bool)
     mask[:, first:stop] = True
     return mask
 
 
 @pytest.mark.parametrize(("fill", "domain"), EVERYWHERE)
-def test_masking_nothing_gives_the_very_same_features(heard: Heard, fill: str, domain: str) -> None:
+def test_masking_nothing_gives_the_very_same_features(heard: StackedFront, fill: str, domain: str) -> None:
     found = Masker(heard, Filling(fill, domain))(np.zeros(heard.bank.T.shape, bool))
     assert found.tobytes() == heard.features.values.tobytes()
 
 
 @pytest.mark.parametrize("fill", FILLS)
-def test_every_copy_of_a_masked_frame_is_masked_and_nothing_else(heard: Heard, fill: str) -> None:
+def test_every_copy_of_a_masked_frame_is_masked_and_nothing_else(heard: StackedFront, fill: str) -> None:
     mask = np.random.default_rng(0).random(heard.bank.T.shape) < 0.3
     filling = Filling(fill, seed=5)
     found, filled, plain = Masker(heard, filling)(mask), filling.features(heard), heard.features.values
@@ -94,7 +69,7 @@ def test_every_copy_of_a_masked_frame_is_masked_and_nothing_else(heard: Heard, f
 
 
 @pytest.mark.parametrize(("fill", "domain"), EVERYWHERE)
-def test_a_fill_is_the_same_for_the_same_seed_alone(heard: Heard, fill: str, domain: str) -> None:
+def test_a_fill_is_the_same_for_the_same_seed_alone(heard: StackedFront, fill: str, domain: str) -> None:
     mask = over_time(heard, 20, 60)
     first, again, other = (Masker(heard, Filling(fill, domain, seed))(mask) for seed in (7, 7, 8))
     assert first.tobytes() == again.tobytes()
@@ -102,7 +77,7 @@ def test_a_fill_is_the_same_for_the_same_seed_alone(heard: Heard, fill: str, dom
     assert not np.array_equal(first, heard.features.values)
 
 
-def test_noise_floor_is_made_of_the_clips_own_quietest_frames(heard: Heard) -> None:
+def test_noise_floor_is_made_of_the_clips_own_quietest_frames(heard: StackedFront) -> None:
     loudness = [sum(row) / 80 for row in heard.bank.astype(float).tolist()]
     tenth = sorted(range(len(loudness)), key=lambda frame: loudness[frame])[: round(len(loudness) / 10)]
     assert quietest(heard.bank).tolist() == sorted(tenth)
@@ -114,18 +89,18 @@ def test_noise_floor_is_made_of_the_clips_own_quietest_frames(heard: Heard) -> N
     assert len({int(one[0]) for one in chosen}) > 3
 
 
-def test_mean_is_zero_and_silence_is_digital_silence(heard: Heard) -> None:
+def test_mean_is_zero_and_silence_is_digital_silence(heard: StackedFront) -> None:
     assert not Filling("mean").features(heard).any()
-    np.testing.assert_allclose(Filling("silence").features(heard), heard.seen(np.zeros_like(heard.samples)), rtol=1e-6)
+    np.testing.assert_allclose(Filling("silence").features(heard), heard.seen(np.zeros_like(heard.audio.samples)), rtol=1e-6)
     everything = np.ones(heard.bank.T.shape, bool)
     np.testing.assert_array_equal(
-        Masker(heard, Filling("silence", "waveform"))(everything), heard.seen(np.zeros_like(heard.samples))
+        Masker(heard, Filling("silence", "waveform"))(everything), heard.seen(np.zeros_like(heard.audio.samples))
     )
 
 
-def test_pink_noise_is_as_loud_as_the_floor_and_loses_3_db_an_octave(heard: Heard) -> None:
+def test_pink_noise_is_as_loud_as_the_floor_and_loses_3_db_an_octave(heard: StackedFront) -> None:
     noise = Filling("pink", "waveform").samples(heard)
-    quiet = [heard.samples[160 * frame : 160 * frame + 400] for frame in quietest(heard.bank)]
+    quiet = [heard.audio.samples[160 * frame : 160 * frame + 400] for frame in quietest(heard.bank)]
     level = np.sqrt(np.mean([np.var(one) for one in quiet]))
     assert np.std(noise) == pytest.approx(level, rel=1e-3)
     power = np.abs(np.fft.rfft(noise)) ** 2
@@ -135,35 +110,35 @@ def test_pink_noise_is_as_loud_as_the_floor_and_loses_3_db_an_octave(heard: Hear
     assert power[hertz < 20].sum() < 1e-6 * power.sum()
 
 
-def test_resampled_floor_is_as_loud_as_the_floor(heard: Heard) -> None:
+def test_resampled_floor_is_as_loud_as_the_floor(heard: StackedFront) -> None:
     noise = Filling("noise_floor", "waveform").samples(heard)
     starts = 160 * quietest(heard.bank)
-    quiet = np.mean([np.mean(heard.samples[start : start + 400].astype(float) ** 2) for start in starts])
+    quiet = np.mean([np.mean(heard.audio.samples[start : start + 400].astype(float) ** 2) for start in starts])
     assert np.mean(noise.astype(float) ** 2) == pytest.approx(quiet, rel=0.15)
-    assert len(noise) == len(heard.samples)
-    own = [start for start in starts if np.array_equal(noise[:240], heard.samples[start + 80 : start + 320])]
+    assert len(noise) == len(heard.audio.samples)
+    own = [start for start in starts if np.array_equal(noise[:240], heard.audio.samples[start + 80 : start + 320])]
     assert len(own) == 1  # up to its cross-fade with the next, the first stretch is a piece of the clip itself
 
 
-def test_a_waveform_is_replaced_with_cross_fades_and_left_alone_elsewhere(heard: Heard) -> None:
+def test_a_waveform_is_replaced_with_cross_fades_and_left_alone_elsewhere(heard: StackedFront) -> None:
     spy: list[np.ndarray] = []
 
-    class Spied(Heard):
+    class Spied(StackedFront):
         def seen(self, samples: np.ndarray) -> np.ndarray:
             spy.append(samples)
             return super().seen(samples)
 
     filling = Filling("pink", "waveform", seed=2)
-    sound = Spied(heard.samples, heard.cmvn)
+    sound = Spied(heard.features, heard.audio, heard.cmvn)
     found = Masker(sound, filling)(over_time(heard, 30, 50))
     start, stop, fill = 160 * 30 + 120, 160 * 50 + 120, filling.samples(heard)
     (mixed,) = spy
-    np.testing.assert_array_equal(mixed[: start - 40], heard.samples[: start - 40])
-    np.testing.assert_array_equal(mixed[stop + 40 :], heard.samples[stop + 40 :])
+    np.testing.assert_array_equal(mixed[: start - 40], heard.audio.samples[: start - 40])
+    np.testing.assert_array_equal(mixed[stop + 40 :], heard.audio.samples[stop + 40 :])
     np.testing.assert_array_equal(mixed[start + 40 : stop - 40], fill[start + 40 : stop - 40])
     for at in range(-40, 40):
         share = (at + 40) / 80
-        wanted = (1 - share) * heard.samples[start + at] + share * fill[start + at]
+        wanted = (1 - share) * heard.audio.samples[start + at] + share * fill[start + at]
         assert mixed[start + at] == pytest.approx(wanted, abs=1e-6)
     bank = found[:, 240:320]  # frames 6 t; windows of frames 27 and earlier end before the fade
     np.testing.assert_array_equal(bank[:5], heard.features.values[:5, 240:320])
@@ -171,7 +146,7 @@ def test_a_waveform_is_replaced_with_cross_fades_and_left_alone_elsewhere(heard:
     assert (bank[5:8] != heard.features.values[5:8, 240:320]).any(axis=1).all()
 
 
-def test_masks_and_fills_that_make_no_sense_are_refused(heard: Heard) -> None:
+def test_masks_and_fills_that_make_no_sense_are_refused(heard: StackedFront) -> None:
     part = np.zeros(heard.bank.T.shape, bool)
     part[:40] = True
     with pytest.raises(OptionError, match="masked over time alone"):
@@ -215,9 +190,12 @@ def test_windows_cover_the_sound_without_a_needless_one(frames: int, width: int,
 def test_segments_of_a_number_or_a_width() -> None:
     assert equal(10, 4).tolist() == [0, 2, 5, 8, 10]
     assert equal(3, 8).tolist() == [0, 1, 2, 3]
-    assert len(of_width(306, 0.12)) - 1 == 26  # 3.06 s / 0.12 s = 25.5
-    assert len(of_width(3000, 0.12)) - 1 == 60
-    assert of_width(5, 1.0).tolist() == [0, 5]
+    sound = {frames: Grid(3.2 + 0.01 * np.arange(frames + 1), np.arange(81.0)) for frames in (5, 306, 3000)}
+    assert len(of_width(sound[306], 0.12)) - 1 == 26  # 3.06 s / 0.12 s = 25.5
+    assert len(of_width(sound[3000], 0.12)) - 1 == 60
+    assert of_width(sound[5], 1.0).tolist() == [0, 5]
+    assert {spacing(cells) for cells in sound.values()} == {0.01}
+    assert bands(2, 128).tolist() == [0, 64, 128]
     with pytest.raises(OptionError, match=r"mels is 81; expected 1 .* to 80"):
         bands(81)
 
@@ -244,6 +222,18 @@ def test_words_that_meet_share_one_edge_wherever_it_falls() -> None:
         times = np.cumsum(rng.choice([0.06, 0.12, 0.18, 0.255], 14)) + 0.0125
         found = words(cells, [word(start, end) for start, end in times.reshape(-1, 2)])
         assert all(one[1] == two[0] for one, two in pairwise(found.tolist()))
+
+
+def test_words_within_one_moment_have_some_frames_each() -> None:
+    cells = Grid(0.01 * np.arange(101) - 0.005, np.arange(81.0))
+    said = [word(0.0, 0.0), word(0.0, 0.3), word(0.5, 0.5), word(0.5, 0.5), word(0.5, 0.6), word(1.0, 1.0), word(1.0, 1.0)]
+    found = words(cells, said).tolist()
+    assert found == [[0, 6], [6, 40], [40, 50], [50, 56], [56, 76], [86, 94], [94, 100]]
+    assert len(words_and_pauses(cells, said)) - 1 == len(said) + 1
+    crowded = words(cells, [word(0.4, 0.4)] * 40).tolist()  # more words than there is room for
+    assert all(stop - first >= 2 for first, stop in crowded)
+    assert crowded == sorted(crowded)
+    assert crowded[-1][1] <= 100
 
 
 def test_nearest_edge_against_a_search() -> None:

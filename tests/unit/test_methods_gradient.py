@@ -138,7 +138,7 @@ def test_integrated_gradients_are_a_loop_over_single_sounds(baseline: str, case:
     steps = 9  # two rounds of halving
     found = build("integrated_gradients", {"steps": steps, "most": steps, "baseline": baseline, "seed": 3}).explain(case)
     assert case.meter.spent == steps * 4
-    start = np.zeros_like(case.features.values) if baseline == "mean" else Filling("noise_floor", seed=3).features(case)
+    start = np.zeros_like(case.features.values) if baseline == "mean" else Filling("noise_floor", seed=3).features(case.front)
     points = walked(case, start, steps)
     places = sorted(points)
     for index, one in enumerate(found):

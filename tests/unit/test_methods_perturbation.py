@@ -16,6 +16,7 @@ import pytest
 import voxray
 from voxray import methods
 from voxray.case import Case, Meter
+from voxray.frontend import stack
 from voxray.masking import Filling, words
 from voxray.targets import resolve
 from voxray.types import Audio, Features, Grid, OptionError, Tag, Word
@@ -44,7 +45,7 @@ def heard(rows: np.ndarray) -> tuple[int, ...]:
 
 @dataclass
 class Toy:
-    """What methods see of a case, with a made-up model whose output rows are its features."""
+    """What methods see of a case and its front-end, with a made-up model whose output rows are its features."""
 
     aims: Sequence[Worth]
     meter: Meter = field(default_factory=Meter)
@@ -64,9 +65,10 @@ class Toy:
         language = Tag("language", "en", {"en": 1.0}, 1.0, "<|en|>", 0, 0.0, 0.6)
         self.trace = SimpleNamespace(tags=(language,), words=tuple(said))
         self.logits = self.features.values
+        self.front, self.mels, self.average = self, 80, np.zeros_like(stacked)
 
-    def normalised(self, bank: np.ndarray) -> np.ndarray:
-        raise AssertionError("the fill mean needs no bank")
+    def slots(self, mask: np.ndarray) -> np.ndarray:
+        return stack(mask.astype(np.float32)) > 0
 
     def rows(self, batch: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         for one in batch:
@@ -142,7 +144,7 @@ def plainly(case: Case, hidden: set[int], filled: np.ndarray, how: str = "forced
 def test_occlusion_is_one_run_after_the_other(ask: Callable[..., Case], fill: str, how: str) -> None:
     case = ask()
     found = run("occlusion", case, width=0.4, hop=0.2, fill=fill, score=how, seed=3)
-    filled, frames, base = Filling(fill, seed=3).features(case), len(case.bank), case.base(how)
+    filled, frames, base = Filling(fill, seed=3).features(case.front), len(case.bank), case.base(how)
     starts = [start for start in range(0, frames, 20) if start == 0 or start + 20 < frames]
     drops = {start: base - plainly(case, set(range(start, start + 40)), filled, how) for start in starts}
     for at, one in enumerate(found):
@@ -185,7 +187,7 @@ def test_the_evidence_for_a_word_lies_in_the_word(ask: Callable[..., Case]) -> N
 def test_leaving_out_words_is_one_run_after_the_other(ask: Callable[..., Case]) -> None:
     case = ask()
     found = run("word_leave_one_out", case, fill="pink", seed=4)
-    filled, base, spans = Filling("pink", seed=4).features(case), case.base(), words(case.cells, case.trace.words)
+    filled, base, spans = Filling("pink", seed=4).features(case.front), case.base(), words(case.cells, case.trace.words)
     assert case.meter.spent == len(spans) == len(case.trace.words)
     for first, stop in spans.tolist():
         drops = base - plainly(case, set(range(max(first - 3, 0), stop + 3)), filled)
@@ -202,7 +204,7 @@ def test_leaving_out_words_is_one_run_after_the_other(ask: Callable[..., Case]) 
 def test_a_waveform_is_hidden_by_replacing_its_samples(ask: Callable[..., Case]) -> None:
     case = ask("word:1")
     (found,) = run("occlusion", case, width=4.0, hop=4.0, domain="waveform", fill="silence")
-    silent = case.seen(np.zeros_like(case.audio.samples))
+    silent = case.front.seen(np.zeros_like(case.front.audio.samples))
     (rows,) = case.model.logits([Features(silent, 0.06, 0.0)], case.trace.language)
     assert case.meter.spent == 1
     assert float(found.scores.sum()) == pytest.approx(case.base()[0] - case.aims[0].score(rows), rel=1e-4)
@@ -227,7 +229,7 @@ def test_shapley_of_five_segments_equals_all_orders(units: str) -> None:
 def test_shapley_on_the_model_equals_all_orders(ask: Callable[..., Case]) -> None:
     case = ask()
     found = run("shapley", case, units="equal", segments=SEGMENTS)
-    filled = Filling().features(case)
+    filled = Filling().features(case.front)
     edges = np.linspace(0, len(case.bank), SEGMENTS + 1).round().astype(int)
     parts = [set(range(first, stop)) for first, stop in itertools.pairwise(edges.tolist())]
     table = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import click
 
 import voxray
 
+UNNAMED = "exact"  # the method whose options are offered where none is named
 KEPT_WHOLE = 60.0  # seconds; of longer sound only the pieces that are asked about are run again for their gradients
 
 
@@ -23,8 +24,8 @@ class Question:
     Attributes:
         targets: as they were asked for; none for every word and tag.
         against: a rival of each target; None for the likeliest others.
-        method: its name.
-        options: of the method.
+        method: its name; empty for the one that suits the model.
+        options: of the method; of ``exact`` where none is named.
         passes: the most passes for each piece of sound.
         seconds: the most seconds for each piece of sound.
         lens: whether to look at every layer.
@@ -63,14 +64,30 @@ def asked(how: Mapping[str, Any]) -> Question:
             raise click.UsageError("--kind labels shows every label against the others; leave out --against.")
         if how["targets"] and not any(re.match("language|emotion|event|textnorm", name) for name in how["targets"]):
             raise click.UsageError("--kind labels needs a tag, such as --target emotion.")
-    method = how["method"]
-    options = {name: how[name] for name in voxray.methods.options_of(method)}
-    voxray.methods.build(method, options)
+    named = how["method"] or UNNAMED
+    options = {name: how[name] for name in voxray.methods.options_of(named)}
+    voxray.methods.build(named, options)
     if not 0 < how["share"] <= 1:
         raise voxray.OptionError(f"share must lie above 0 and be at most 1, got {how['share']:g}")
     targets = tuple(dict.fromkeys(how["targets"]))
     lens = how["lens"] or "lens" in how["kinds"]
-    return Question(targets, how["against"], method, options, how["passes"], how["seconds"], lens)
+    return Question(targets, how["against"], how["method"] or "", options, how["passes"], how["seconds"], lens)
+
+
+def suited(question: Question, model: Any) -> Question:
+    """Return a question with the method that suits a model where none was named.
+
+    Raises:
+        OptionError: when an option was given that this method has not.
+    """
+    if question.method:
+        return question
+    method = voxray.methods.default(model)
+    plain = {name: default for name, (_, default) in voxray.methods.options_of(UNNAMED).items()}
+    given = {name: value for name, value in question.options.items() if value != plain[name]}
+    options = question.options if method == UNNAMED else given
+    voxray.methods.build(method, options)
+    return replace(question, method=method, options=options)
 
 
 def answered(model: Any, heard: voxray.Audio, question: Question, how: Mapping[str, Any], progress: Any) -> Answer:
@@ -79,11 +96,12 @@ def answered(model: Any, heard: voxray.Audio, question: Question, how: Mapping[s
     Raises:
         OptionError: when there is no such target, or the sound holds no speech.
     """
+    voxray.methods.check_fits(question.method, model)
     trace = model.trace(
         heard,
         how["language"],
         textnorm=how["textnorm"],
-        layers=None if voxray.methods.method_class(question.method).needs == "anatomy" else (),
+        layers=voxray.methods.kept_layers(voxray.methods.method_class(question.method).needs, model),
         gradients=question.method == "exact" and heard.duration <= KEPT_WHOLE,
         progress=progress,
     )
@@ -107,7 +125,8 @@ def answered(model: Any, heard: voxray.Audio, question: Question, how: Mapping[s
 
 def every_target(trace: voxray.Trace) -> list[str]:
     """Return every word and every tag that the sound decides: a language that was told, and the text norm, are not."""
-    kinds = ("language", "emotion", "event") if trace.language == "auto" else ("emotion", "event")
+    decided = {tag.kind for tag in trace.tags} - {"textnorm", *(() if trace.language == "auto" else ("language",))}
+    kinds = [kind for kind in ("language", "emotion", "event") if kind in decided]
     pieces = [f"@{index}" for index in range(len(trace.pieces))] if len(trace.pieces) > 1 else [""] * len(trace.pieces)
     return [f"word:{index}" for index in range(len(trace.words))] + [f"{kind}{piece}" for piece in pieces for kind in kinds]
 
@@ -115,7 +134,11 @@ def every_target(trace: voxray.Trace) -> list[str]:
 def clearer(error: voxray.VoxrayError, question: Question, source: str) -> voxray.VoxrayError:
     """Return an error that says which of several sounds it is about, and which method helps where gradients do not."""
     text = str(error)
-    if isinstance(error, voxray.ModelError) and voxray.methods.method_class(question.method).needs == "gradients":
+    if (
+        question.method
+        and isinstance(error, voxray.ModelError)
+        and voxray.methods.method_class(question.method).needs == "gradients"
+    ):
         text += "" if "occlusion" in text else "; a method that only asks the model still works, such as --method occlusion"
     return type(error)(text if not source or Path(source).name in text else f"{source}: {text}")
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import click
 
 import voxray
-from voxray.cli.answers import Answer, Question, answer_told, answered, asked, clearer
+from voxray.cli.answers import Answer, Question, answer_told, answered, asked, clearer, suited
 from voxray.cli.files import distinct_names, each, expand, placed, sound
 from voxray.cli.ledger import print_answer
 from voxray.cli.methods import Explaining, print_methods
@@ -21,6 +21,7 @@ from voxray.cli.tables import cut_short, spoken
 
 PICTURES = ("map", "words", "times", "matrix", "labels", "paths", "lens")
 PAGES = ("times", "matrix", "lens")  # one picture for all targets
+LABELS = 12  # of a kind in one picture; a Whisper knows a hundred languages
 PICTURE_ENDINGS = (".png", ".svg", ".pdf")
 Place = Callable[[str], Path]
 TARGETS = ("word:", "token:", "text", "language", "emotion", "event", "textnorm")
@@ -40,8 +41,9 @@ def _targets(_context: click.Context, _parameter: click.Parameter, typed: str) -
               help="token:5, word:3, word:hello, text, language, emotion, event or emotion:SAD; of a long sound emotion@1 is that "
                    "of its second piece. May be given several times; default: every word and tag.")  # fmt: skip
 @click.option("--against", metavar="RIVAL", help="Why not this word, text or label? Default: the likeliest others.")
-@click.option("--method", default="exact", show_default=True, metavar="NAME", shell_complete=_methods,
-              help="See --list; --method NAME --help shows its options.")  # fmt: skip
+@click.option("--method", metavar="NAME", shell_complete=_methods,
+              help="See --list; --method NAME --help shows its options.  [default: exact; of a model that gives no gradients, such "
+                   "as one with a decoder: occlusion]")  # fmt: skip
 @click.option("--budget", "passes", type=click.IntRange(min=1), metavar="PASSES", help="At most so many passes a piece of sound.")
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="At most so long a piece of sound.")
 @click.option(
@@ -88,6 +90,9 @@ def explain(sources: Sequence[str], as_json: bool, listing: bool, **how: Any) ->
     sounds = placed(how["listen"], (".wav",), len(names) * (len(question.targets) or 2), ".wav")
     style = {name: how[name] for name in ("theme", "dpi")}
     model = opened(how)
+    question = suited(question, model)
+    if "all" in how["kinds"]:
+        kinds = tuple(kind for kind in kinds if kind != "paths" or "anatomy" in model.gives)
 
     def one(source: str, progress: Any) -> Callable[[], None]:
         try:
@@ -165,9 +170,12 @@ def write_sounds(answer: Answer, place: Place, keep: Literal["evidence", "rest"]
 
 
 def of_every_label(model: Any, answer: Answer, relevance: voxray.Relevance) -> list[voxray.Relevance]:
-    """Explain every label of a tag's kind as one of them was explained, within the same budget."""
+    """Explain every label of a tag's kind, or the likeliest of very many, as one of them was explained, within the same budget."""
     kind, mark, piece = re.match(r"(\w+)(?::[^@]*)?(@?)(\d*)", relevance.target.name).groups()  # type: ignore[union-attr]
-    targets = [f"{kind}:{label}{mark}{piece}" for label in model.labels[kind]]
+    tag = [one for one in answer.trace.tags if one.kind == kind][relevance.target.piece]
+    likeliest = sorted(tag.probabilities, key=lambda label: (label != relevance.target.label, -tag.probabilities[label]))
+    shown = [label for label in model.labels[kind] if label in likeliest[:LABELS]]
+    targets = [f"{kind}:{label}{mark}{piece}" for label in shown]
     asked_for = answer.question
     found: list[voxray.Relevance] = voxray.explain(
         model,
@@ -201,6 +209,10 @@ def draw_lenses(model: Any, answer: Answer, path: Path, style: Mapping[str, Any]
 def draw_paths(answer: Answer, place: Place, style: Mapping[str, Any]) -> Iterator[Path]:
     """Draw, for every target, how much attention and memory add in each layer at its rows; yield the paths of the pictures."""
     trace, norms = answer.trace, {}
+    if trace.decoder is not None:
+        raise voxray.OptionError(
+            f"paths are drawn of an encoder that makes the text by itself, unlike that of {trace.model.name}; draw a map or words"
+        )
     for target in (one.target for one in answer.relevances):
         if target.piece not in norms:
             part = trace.piece(target.piece)

@@ -68,7 +68,7 @@ def print_ledger(relevance: voxray.Relevance, trace: voxray.Trace) -> None:
     for part, text, value in zip(cut, texts, values, strict=True):
         own = is_own(part, relevance)
         style = "bold" if own else "" if part.text else "dim"
-        when = [f"{moment:.2f}" for moment in (part.start, part.end)[: len(times)]]
+        when = [f"{max(moment, 0.0):.2f}" for moment in (part.start, part.end)[: len(times)]]
         result.add_row(*when, mark if own else "", text, number(value, unit), bar(value), style=style)
     result.add_section()
     blank = ("",) * (len(times) + 1)

@@ -19,7 +19,7 @@ class Explaining(click.Command):
     """A command that has the options of the method that is asked for, too."""
 
     def method_of(self, args: Sequence[str]) -> str:
-        """Return the last value of ``--method`` among words of the command line, or its default."""
+        """Return the last value of ``--method`` among words of the command line; without one, that whose options are offered."""
         given = [after for before, after in pairwise(args) if before == "--method"]
         given += [word.partition("=")[2] for word in args if word.startswith("--method=")]
         return given[-1] if given else "exact"

@@ -116,7 +116,7 @@ def compile_backward(
     Raises:
         ModelError: when an operator on the way has no rule, or a shape is one that the rules do not cover; it is named.
     """
-    nodes = _active(graph, source, anatomy.head.input, frozen=frozen)
+    nodes = _active(graph, source, anatomy.head.input, HELD_OPS if frozen else frozenset())
     writer = _Writer(graph, _probe(graph, nodes, probes, options), _active_tensors(nodes, source), frozen=frozen)
     before = _ancestors(graph, anatomy.blocks[0].input)
     writer.give(anatomy.head.input, Part(_Writer.SEED))
@@ -138,11 +138,11 @@ def compile_backward(
     return Backward(writer, writer.whole(found, source), options, lean=lean)
 
 
-def _active(graph: Graph, source: str, sink: str, *, frozen: bool) -> list[Any]:
-    """Return the nodes on the way from source to sink that carry a gradient, in topological order."""
+def _active(graph: Graph, source: str, sink: str, held: frozenset[str]) -> list[Any]:
+    """Return the nodes on the way from source to sink that carry a gradient, in topological order; what is held carries none."""
     reached, found = {source}, []
     for node in graph.nodes:
-        if not reached.intersection(node.input) or node.op_type in LOGICAL_OPS or (frozen and node.op_type in HELD_OPS):
+        if not reached.intersection(node.input) or node.op_type in LOGICAL_OPS | held:
             continue
         if node.op_type == "Cast" and _attribute(node, "to") not in (1, 10, 11):
             continue

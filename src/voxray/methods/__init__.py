@@ -5,7 +5,8 @@ command line. Its class attributes say what it is:
 
 - ``name``: the module's name; ``title``: in a few words.
 - ``answers``, ``cannot``, ``cost``, ``source``: one sentence or two each, for the documentation.
-- ``needs``: ``gradients`` (operators with a gradient rule), ``anatomy`` (attention and weights), or ``passes`` (nothing).
+- ``needs``: ``gradients`` (operators with a gradient rule), ``anatomy`` (attention and weights of an encoder that makes the text by
+  itself), ``attention``, or ``passes`` (nothing). What a model gives is ``model.gives``.
 - ``view``: whether the map is a view of the model and no explanation.
 - ``adds_up``: whether cells and parts sum to the score.
 
@@ -24,9 +25,16 @@ from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal, Protocol
 
 from voxray.case import Case
-from voxray.types import FloatArray, Grid, OptionError
+from voxray.types import FloatArray, Grid, ModelInfo, OptionError
 
-Needs = Literal["gradients", "anatomy", "passes"]
+Needs = Literal["split", "gradients", "anatomy", "attention", "passes"]
+TOLD: dict[Needs, str] = {
+    "split": "operators through which a score splits",
+    "gradients": "gradients",
+    "anatomy": "an encoder that makes the text by itself",
+    "attention": "attention",
+    "passes": "nothing but answers",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,6 +75,22 @@ class Explainer(Protocol):
         """Explain every target of a case."""
 
 
+class Giving(Protocol):
+    """A model, as far as methods choose by it."""
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What explanations can be built on."""
+
+    @property
+    def cross_shape(self) -> tuple[int, int] | None:
+        """Layers and heads of a decoder's cross-attention; None without a decoder."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Which model it is."""
+
+
 def names() -> list[str]:
     """Return the name of every method."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
@@ -81,6 +105,30 @@ def method_class(name: str) -> Any:
     if not isinstance(name, str) or name not in names():
         raise OptionError(f"there is no method {name!r}{_meant(str(name), names())}; choose one of {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}").Method
+
+
+def default(model: Giving) -> str:
+    """Return the method that a model is explained by where none is asked for: ``exact``, or ``occlusion`` where it cannot be."""
+    return "exact" if "split" in model.gives else "occlusion"
+
+
+def check_fits(name: str, model: Giving) -> None:
+    """Refuse a method that needs what a model does not give.
+
+    Raises:
+        OptionError: when there is no such method, or it is so; says which methods work.
+    """
+    needs = method_class(name).needs
+    if needs not in model.gives:
+        fitting = ", ".join(one for one in names() if method_class(one).needs in model.gives)
+        raise OptionError(f"the method {name} needs {TOLD[needs]}, which {model.info.name} does not give; choose one of {fitting}")
+
+
+def kept_layers(needs: Needs, model: Giving) -> Sequence[int] | None:
+    """Return whose attention a trace should keep from its own pass; None for all. With any layer comes all cross-attention."""
+    if needs not in ("anatomy", "attention"):
+        return ()
+    return None if model.cross_shape is None else (0,)
 
 
 def build(name: str, options: Mapping[str, Any]) -> Explainer:

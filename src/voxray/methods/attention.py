@@ -1,4 +1,7 @@
-"""Raw attention: where the rows that a target is read at look in one layer, or in all of them on average."""
+"""Raw attention: where the rows that a target is read at look in one layer, or in all of them on average.
+
+Of a model with a decoder it is the cross-attention, from tokens to frames.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import numpy as np
 
 from voxray.case import Case
 from voxray.methods import Found, Needs
-from voxray.mixing import found, target_rows, token_rows, told_apart
+from voxray.mixing import before_sound, found, target_rows, token_rows, told_apart
 from voxray.types import FloatArray, OptionError
 
 TEMPERATURE = 0.5  # nats; how sharply entropy weighting prefers focused heads
@@ -32,23 +35,26 @@ class Method:
 
     name: ClassVar[str] = "attention"
     title: ClassVar[str] = "raw attention"
-    answers: ClassVar[str] = "Where the rows that a target is read at look, in one layer or in all of them on average."
+    answers: ClassVar[str] = (
+        "Where the rows that a target is read at look, in one layer or in all of them on average; of a decoder: at which frames."
+    )
     cannot: ClassVar[str] = (
         "Say what was used: it leaves out the values, the memory beside the attention and every layer below. A word that gets no "
         "attention may have come through the memory."
     )
     cost: ClassVar[str] = "Nothing beyond the trace; one pass for aggregate=value."
     source: ClassVar[str] = "Vaswani et al. 2017; weighting by entropy: arXiv 2606.14647; by value norm: Kobayashi et al. 2020."
-    needs: ClassVar[Needs] = "anatomy"
+    needs: ClassVar[Needs] = "attention"
     view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:
         """Return where each target looks."""
-        layers = range(case.layers) if self.layer is None else [_index("layer", self.layer, case.layers)]
+        depth, width = case.trace.decoder or (case.layers, case.trace.heads)
+        layers = range(depth) if self.layer is None else [_index("layer", self.layer, depth)]
         heads = slice(None)
         if self.head is not None:
-            head = _index("head", self.head, case.trace.heads)
+            head = _index("head", self.head, width)
             heads = slice(head, head + 1)
         tokens = token_rows(case)
         targets = target_rows(case, tokens)
@@ -56,14 +62,13 @@ class Method:
         importance = None
         if self.aggregate == "value" and self.head is None:
             case.meter.pay(1)
-            importance = case.trace.evidence[0].head_norms(list(layers)) @ rows.T
-        total = np.zeros_like(rows)
-        for at, layer in enumerate(layers):
-            looks = rows @ case.attention(layer)[heads]
-            total += self._together(looks, None if importance is None else importance[at])
-        reached = np.asarray(total / len(layers), np.float32)
-        prompts = case.trace.pieces[0].prompts
-        return found(case, reached[: len(targets)], told_apart(reached[len(targets) :, prompts:]))
+            importance = case.head_norms(list(layers)) @ rows.T
+        each = [
+            self._together(rows @ case.looks(layer)[heads], None if importance is None else importance[at])
+            for at, layer in enumerate(layers)
+        ]
+        reached = np.asarray(sum(each) / len(each), np.float32)
+        return found(case, reached[: len(targets)], told_apart(reached[len(targets) :, before_sound(case) :]))
 
     def _together(self, looks: FloatArray, importance: FloatArray | None) -> FloatArray:
         """Put heads together: (H, A, N) -> (A, N), rows that sum to 1."""

@@ -1,4 +1,4 @@
-"""Emission as relevance: a bell around the moment where CTC emits the target."""
+"""Emission as relevance: a bell around the moment where CTC emits the target, or where a decoder takes it from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voxray.types import Grid, OptionError
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A Gaussian at the CTC emission of each token of the target.
+    """A Gaussian at the CTC emission of each token of the target, or at the mean of the frames that a decoder makes it of.
 
     Attributes:
         sigma: its standard deviation, seconds.
@@ -44,9 +44,9 @@ class Method:
         grid = Grid(case.cells.times, case.cells.mels[[0, -1]])
         found = []
         for aim in case.aims:
-            peaks = [token.peak - aim.prompts for token in case.trace.tokens[slice(*aim.members)]]
-            shares = self._bells(grid.centres, case.features.times[peaks])
-            notes = () if peaks else ("a tag is emitted at no moment of the sound, so every moment has the same share",)
+            moments = case.moments[slice(*aim.members)]
+            shares = self._bells(grid.centres, moments)
+            notes = () if len(moments) else ("a tag is emitted at no moment of the sound, so every moment has the same share",)
             found.append(Found(shares[None].astype(np.float32), grid, 1.0, "share", notes=notes))
         return found
 

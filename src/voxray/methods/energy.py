@@ -31,7 +31,7 @@ class Method:
     def explain(self, case: Case) -> list[Found]:
         """Explain every target of a case."""
         grid = Grid(case.cells.times, case.cells.mels[[0, -1]])
-        loudness = np.logaddexp.reduce(case.bank.astype(np.float64), axis=1)
+        loudness = case.front.loudness
         above = loudness - loudness.min()
         # Sound of one loudness throughout (digital silence) prefers no moment.
         shares = above / above.sum() if above.sum() > 0 else np.full(len(above), 1 / len(above))

@@ -33,7 +33,7 @@ class Method:
         "Ali et al. 2022, XAI for Transformers; Achtibat et al. 2024, AttnLRP, its variant with attention held; "
         "time by mel through the adjoint of frame stacking."
     )
-    needs: ClassVar[Needs] = "gradients"
+    needs: ClassVar[Needs] = "split"
     view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
 

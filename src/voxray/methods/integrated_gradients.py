@@ -75,7 +75,7 @@ class Method:
         if self.baseline == "mean":
             return [np.zeros_like(case.features.values)]
         seeds = range(self.seed, self.seed + (self.draws if self.baseline == "draws" else 1))
-        return [Filling("noise_floor", seed=seed).features(case) for seed in seeds]
+        return [Filling("noise_floor", seed=seed).features(case.front) for seed in seeds]
 
     def _found(self, case: Case, starts: Sequence[FloatArray], walks: Sequence[list[_Step]], index: int) -> Found:
         """Return what was found about one target, after steps of its own where it needs them."""

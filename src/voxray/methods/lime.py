@@ -89,8 +89,8 @@ class Method:
             OptionError: when words are asked for and nothing was said.
         """
         words = self.units == "words"
-        edges = words_and_pauses(case.cells, case.trace.words) if words else of_width(len(case.bank), self.segment)
-        segments = tiles(edges, bands(1))
+        edges = words_and_pauses(case.cells, case.trace.words) if words else of_width(case.cells, self.segment)
+        segments = tiles(edges, bands(1, case.front.mels))
         runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
         hidden = random_bits((self.samples, len(segments)), 0.5, self.seed)
         case.affordable(self.samples, least=2)

@@ -22,6 +22,7 @@ from voxray.masking import (
     bands,
     coarse_to_fine,
     grid_of,
+    spacing,
     windows,
     words,
 )
@@ -29,7 +30,7 @@ from voxray.methods import Found, Needs
 from voxray.targets import ScoreName
 from voxray.types import OptionError, shortened
 
-FRAME = 0.01  # seconds of a cell
+FRAME = 0.01  # seconds; no window is shorter than a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,9 @@ class Method:
 
     def explain(self, case: Case) -> list[Found]:
         """Explain every target of a case."""
-        edges = bands(self.mels)
-        segments = windows(len(case.bank), round(self.width / FRAME), round(self.hop / FRAME), edges)
+        edges = bands(self.mels, case.front.mels)
+        step = spacing(case.cells)
+        segments = windows(len(case.bank), round(self.width / step), round(self.hop / step), edges)
         runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
         order = coarse_to_fine(len(segments))
         case.affordable(len(segments))

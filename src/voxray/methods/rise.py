@@ -86,7 +86,7 @@ class Method:
 
     def explain(self, case: Case) -> list[Found]:
         """Explain every target of a case."""
-        edges, mels = of_width(len(case.bank), self.cell), bands(self.mels)
+        edges, mels = of_width(case.cells, self.cell), bands(self.mels, case.front.mels)
         segments = tiles(edges, mels)
         runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
         hidden = random_bits((self.samples, len(segments)), self.kept, self.seed)

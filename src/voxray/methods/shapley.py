@@ -84,7 +84,7 @@ class Method:
         """
         words = self.units == "words"
         edges = words_and_pauses(case.cells, case.trace.words) if words else equal(len(case.bank), self.segments)
-        segments = tiles(edges, bands(1))
+        segments = tiles(edges, bands(1, case.front.mels))
         runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
         count = len(segments)
         subsets, drawn = 2**count - 1, 1 + 2 * (count - 1) * self.pairs

@@ -12,12 +12,10 @@ import numpy as np
 
 from voxray.alignment import REACH
 from voxray.case import Case
-from voxray.masking import WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, words, words_and_pauses
+from voxray.masking import WIDEN, Domain, Fill, Filling, Runs, Segments, coarse_to_fine, grid_of, spacing, words, words_and_pauses
 from voxray.methods import Found, Needs
 from voxray.targets import ScoreName
-from voxray.types import IntArray, shortened
-
-FRAME = 0.01  # seconds of a cell
+from voxray.types import Grid, IntArray, shortened
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,7 @@ class Method:
             OptionError: when nothing was said.
         """
         said = words(case.cells, case.trace.words)
-        segments = _widened(said, case.cells.shape)
+        segments = _widened(said, case.cells)
         runs = Runs(case, segments, Filling(self.fill, self.domain, self.seed), self.score)
         order = coarse_to_fine(len(segments))
         case.affordable(len(segments))
@@ -81,8 +79,8 @@ class Method:
         return found
 
 
-def _widened(said: IntArray, shape: tuple[int, int]) -> Segments:
+def _widened(said: IntArray, cells: Grid) -> Segments:
     """Return the words (W, 2), wider on both sides, over all mel filters."""
-    by = round(WIDEN / FRAME)
+    by, shape = round(WIDEN / spacing(cells)), cells.shape
     first, stop = (said[:, 0] - by).clip(0), (said[:, 1] + by).clip(max=shape[1])
     return Segments(np.stack([np.zeros_like(first), np.full_like(first, shape[0]), first, stop], axis=1), shape)

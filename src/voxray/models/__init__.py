@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from voxray.frontend import Cmvn
+    from voxray.front import Front
     from voxray.graph.anatomy import Anatomy
     from voxray.graph.graph import Graph
     from voxray.graph.proof import Proof
@@ -45,12 +45,20 @@ class Recogniser(Protocol):
     proof: Proof
 
     @property
+    def normalises(self) -> bool:
+        """Whether it can be asked to write numbers as digits."""
+
+    @property
     def layers(self) -> int:
         """Number of attention layers."""
 
     @property
     def heads(self) -> int:
         """Attention heads in each layer."""
+
+    @property
+    def cross_shape(self) -> tuple[int, int] | None:
+        """Layers of cross-attention and heads in each; None without a decoder."""
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -126,13 +134,18 @@ class Explainable(Recogniser, Protocol):
 
     Attributes:
         vocabulary: its tokens.
-        cmvn: the normalisation of its features.
         labels: ids of every label by kind of tag.
     """
 
     vocabulary: Vocabulary
-    cmvn: Cmvn
     labels: dict[str, dict[str, int]]
+
+    @property
+    def gives(self) -> frozenset[str]:
+        """What explanations can be built on; see ``voxray.methods.Needs``."""
+
+    def front(self, trace: Trace) -> Front:
+        """Return how the sound of a trace of one piece became what the model saw."""
 
     @property
     def is_float(self) -> bool:
@@ -162,6 +175,22 @@ class Explainable(Recogniser, Protocol):
 
     def knocked_out(self, part: Features, language: str, *, textnorm: bool, keep: npt.NDArray[np.bool_]) -> FloatArray:
         """Return output rows (N, V) with some rows (N,) hidden from all others in every layer."""
+
+
+class Decoding(Explainable, Protocol):
+    """A recogniser with a decoder, whose output has one row a token.
+
+    Attributes:
+        giving: how ``forced`` holds the decoder to tokens, for those who read what came of it.
+    """
+
+    giving: str
+
+    def forced(self, parts: Sequence[Features], trace: Trace, language: str, *, textnorm: bool) -> list[FloatArray]:
+        """Return output rows (N, V) of other features when the tokens are given that the trace of one piece has.
+
+        Features of the trace itself give its own rows.
+        """
 
 
 BUNDLED = Path(__file__).parent.parent / "assets" / "model"
@@ -214,7 +243,7 @@ def open_model(path: Path, options: RunOptions | None = None) -> Recogniser:
 
 
 def open_files(files: Sequence[Path], options: RunOptions | None = None) -> Recogniser:
-    """Open the recogniser in some files; of several the one with the finest weights.
+    """Open the recogniser in some files; of several the one with the finest weights. What was described is no longer guessed at.
 
     Raises:
         ModelError: when one is damaged, or none is of a known kind.
@@ -226,7 +255,8 @@ def open_files(files: Sequence[Path], options: RunOptions | None = None) -> Reco
     known = [(_coarseness(one), family, one) for one in graphs for family in families() if family.recognise(one) is not None]
     if not known:
         raise ModelError(_unknown(graphs[0]))
-    _, family, graph = min(known, key=lambda one: one[0])
+    described = [one for one in known if hasattr(one[1], "read_description")]
+    _, family, graph = min(described or known, key=lambda one: one[0])
     opened: Recogniser = family.Recogniser(graph, options)
     return opened
 
@@ -322,5 +352,6 @@ def _unknown(graph: Graph) -> str:
     more = f" and {len(inputs) - 8} more" if len(inputs) > 8 else ""
     return (
         f"{graph.path} takes the inputs {', '.join(inputs[:8])[:600]}{more}: no recogniser that Voxray knows; expected a "
-        "SenseVoice or another model of 'voxray models', as its exporter wrote it"
+        "SenseVoice or another model of 'voxray models', as its exporter wrote it (of one in several files its folder or its encoder), or "
+        "a description of it in voxray.toml beside it"
     )

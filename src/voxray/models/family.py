@@ -66,6 +66,7 @@ class Family(ABC):
 
     Attributes:
         family: its name.
+        normalises: whether it can be asked to write numbers as digits.
         graph: the opened file.
         anatomy: what it is made of.
         proof: how well that was confirmed when the model was opened.
@@ -73,6 +74,7 @@ class Family(ABC):
     """
 
     family: ClassVar[str]
+    normalises: ClassVar[bool] = False
     graph: Graph
     anatomy: Anatomy
     proof: Proof
@@ -90,14 +92,20 @@ class Family(ABC):
         """Languages that can be asked for."""
 
     @property
+    def frame_hop(self) -> float | None:
+        """Seconds from frame to frame of the encoder, where they are not the rows of the features."""
+        return None
+
+    @property
     def cross_shape(self) -> tuple[int, int] | None:
         """Layers of cross-attention and heads in each; None without a decoder."""
         return None
 
     @property
     def gives(self) -> frozenset[str]:
-        """What explanations can be built on: ``gradients``, ``anatomy`` (of the layers), ``attention``, ``passes``."""
-        return frozenset(("attention", "passes") if self.cross_shape else ("gradients", "anatomy", "attention", "passes"))
+        """What explanations can be built on; see ``voxray.methods.Needs``."""
+        more = () if self.cross_shape else ("split", "gradients", "anatomy")
+        return frozenset(("attention", "passes", *more))
 
     @abstractmethod
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Recorder:
@@ -153,7 +161,7 @@ class Family(ABC):
     def info(self) -> ModelInfo:
         """Family, layout, name, precision, and the SHA-256 of the model's files with those of its external data."""
         digest = hashlib.sha256()
-        for graph in self._graphs:
+        for graph in self.graphs:
             for path in graph.files:
                 with path.open("rb") as file:
                     while block := file.read(1 << 22):
@@ -161,7 +169,7 @@ class Family(ABC):
         return ModelInfo(self.family, self.exporter, self.name, self.anatomy.precision, digest.hexdigest())
 
     @property
-    def _graphs(self) -> tuple[Graph, ...]:
+    def graphs(self) -> tuple[Graph, ...]:
         """Every graph that the model is made of."""
         return (self.graph,)
 
@@ -320,6 +328,7 @@ class Family(ABC):
             evidence=evidence,
             logits_are_log_probs=self.anatomy.log_softmax,
             decoder=self.cross_shape,
+            frame_hop=self.frame_hop,
         )
 
     def _parts(self, audio: Audio) -> list[Features]:

@@ -22,14 +22,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
 from voxray.audio import load_audio
+from voxray.front import StackedFront
 from voxray.frontend import DEFAULT, Cmvn, features
 from voxray.graph.anatomy import Anatomy
 from voxray.graph.decoder import (
@@ -44,6 +46,7 @@ from voxray.graph.decoder import (
     without_decoder,
 )
 from voxray.graph.graph import Graph
+from voxray.graph.placing import one_place, places, with_places
 from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
 from voxray.graph.weights import linear_weight
@@ -69,9 +72,9 @@ SHIFT = -1.5  # upsampled frames between a firing and the time that is printed f
 LONGEST_TOKEN = 30  # upsampled frames; likewise
 EMBEDDERS = ("model_eb.onnx", "model_eb_quant.onnx")
 HOTWORD_LENGTH = 10  # pieces
-UNEXPLAINED = (
-    "of a Paraformer Voxray gives text, times, cross-attention and CIF weights; explanations and causes are made for CTC models "
-    "such as SenseVoice: use transcribe, trace or attention"
+GIVING = (
+    "as many tokens fire as in the whole sound, each from its own stretch: the frame weights there are scaled to the sum that they "
+    "had, a hundredth of the original ones mixed in for sound with next to no weight of its own"
 )
 CLIPS = Path(__file__).parent.parent / "assets" / "clips"
 
@@ -114,6 +117,42 @@ class Heard:
     logits: FloatArray
     alphas: FloatArray
     peaks: FloatArray
+
+
+class Pieces(Vocabulary):
+    """The tokens of a Paraformer: ``@@`` at its end joins a piece of a word to the next one; all else is written sign by sign."""
+
+    def encode(self, text: str, *, after_space: bool = False) -> tuple[int, ...]:  # noqa: ARG002
+        """Return the ids of the fewest pieces that spell a text; words that are not there as written are tried in small letters.
+
+        Args:
+            text: to spell.
+            after_space: changes nothing: no piece holds a space.
+
+        Raises:
+            OptionError: when no row of pieces spells it.
+        """
+        found: list[int] = []
+        for spells, letters in groupby("".join(f" {part} " for part in text.split()), _is_letter):
+            run = "".join(letters)
+            signs = tuple(self.ids.get(one, -1) for one in run if not one.isspace())
+            parts = (self._word(run) or self._word(run.lower())) if spells else signs
+            if (spells and not parts) or -1 in parts:
+                raise OptionError(f"this model's vocabulary cannot spell {text!r}; give a wording that it could have recognised")
+            found += parts
+        if not found:
+            raise OptionError(f"there is nothing to spell in {text!r}; give some words")
+        return tuple(found)
+
+    def _word(self, word: str) -> tuple[int, ...]:
+        """Return the ids of the fewest pieces that spell a word; none where there are none."""
+        best: list[tuple[int, ...] | None] = [()]
+        for end in range(1, len(word) + 1):
+            joined = "@@" if end < len(word) else ""
+            pieces = [(best[start], self.ids.get(word[start:end] + joined)) for start in range(end)]
+            ways = [(*before, piece) for before, piece in pieces if before is not None and piece is not None]
+            best.append(min(ways, key=len, default=None))
+        return best[-1] or ()
 
 
 def recognise(graph: Graph) -> Layout | None:
@@ -167,7 +206,7 @@ class Recogniser(Family):
         blank: id of the piece that stands for nothing.
     """
 
-    family = "paraformer"
+    family, giving = "paraformer", GIVING
 
     def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
         layout = recognise(graph)
@@ -176,7 +215,7 @@ class Recogniser(Family):
         self.graph, self.layout = graph, layout
         self.anatomy: Anatomy = find_encoder(graph, layout.logits)
         self.decoder: Decoder = find_decoder(graph, self.anatomy, layout.alphas)
-        self.vocabulary: Vocabulary = read_vocabulary(graph.path.parent, _vocabulary_size(graph, self.anatomy, layout))
+        self.vocabulary = Pieces(read_vocabulary(graph.path.parent, _vocabulary_size(graph, self.anatomy, layout)).pieces)
         self.cmvn: Cmvn = read_normalisation(graph)
         self.bias = _predictor_bias(graph.path.parent / "config.yaml")
         ids = self.vocabulary.ids
@@ -212,21 +251,14 @@ class Recogniser(Family):
         return len(self.decoder.blocks), self.decoder_proof.heads
 
     @property
-    def labels(self) -> NoReturn:
-        """Refuse: whoever asks for the labels of tags wants to explain, and nothing of a Paraformer can be explained yet.
+    def labels(self) -> dict[str, dict[str, int]]:
+        """A Paraformer decides no tags."""
+        return {}
 
-        Raises:
-            OptionError: always.
-        """
-        raise OptionError(UNEXPLAINED)
-
-    def tape(self, trace: Trace, *, frozen: bool) -> NoReturn:  # noqa: ARG002
-        """Refuse: there are no gradients through integrate-and-fire.
-
-        Raises:
-            OptionError: always.
-        """
-        raise OptionError(UNEXPLAINED)
+    @property
+    def batches_exactly(self) -> bool:
+        """Whether a sound's output does not depend on the others of its batch: dynamic quantisation takes them as one."""
+        return self.anatomy.precision != "int8"
 
     @property
     def hotwords(self) -> tuple[str, ...]:
@@ -274,6 +306,52 @@ class Recogniser(Family):
         """Run the model on features, padded to the longest; (U, V) float32 for each, one row a token."""
         self._check_prompts(language, textnorm=textnorm)
         return [one.logits for one in self._listen(parts, language, textnorm=textnorm)]
+
+    def front(self, trace: Trace) -> StackedFront:
+        """Return how the sound of a trace of one piece became what the model saw."""
+        return StackedFront(trace.features[0], trace.audio, self.cmvn)
+
+    def forced(
+        self, parts: Sequence[Features], trace: Trace, language: str = "auto", *, textnorm: bool = False
+    ) -> list[FloatArray]:
+        """Run other features while as many tokens fire as on a trace's own, each from its own stretch of sound.
+
+        Features of another length have no such stretches: there the weights of all frames together are scaled.
+
+        Args:
+            parts: other versions of the sound.
+            trace: of one piece.
+            language: as for ``transcribe``.
+            textnorm: as for ``transcribe``.
+
+        Returns:
+            (U, V) float32 for each; of the trace's own features its own rows.
+
+        Raises:
+            ModelError: when another number of tokens fires even so.
+        """
+        self._check_prompts(language, textnorm=textnorm)
+        own, lengths = trace.features[0], {len(part.values) for part in parts}
+        if len(lengths) != 1:
+            return [one for part in parts for one in self.forced([part], trace, language, textnorm=textnorm)]
+        evidence = trace.evidence[0] if isinstance(trace.evidence[0], Replay) else Replay(self, own)
+        count, alphas = len(evidence.logits()), evidence.alphas()
+        if not count:
+            return [evidence.logits()] * len(parts)
+        longer = max(lengths) - len(own.values)
+        held = one_place(alphas, len(alphas) + longer) if longer else places(alphas, count)
+        feeds = self.feeds([part.values for part in parts]) | {name: np.stack([one] * len(parts)) for name, one in held.items()}
+        logits, counts = self._placed.run(feeds, [self.layout.logits, self.layout.count])
+        if any(int(one) != count for one in counts):
+            raise ModelError(
+                f"{self.name}: {counts.min():.0f} to {counts.max():.0f} tokens fire where {count} were asked for, so this sound "
+                "cannot be explained; cut it elsewhere"
+            )
+        return [one[:count] for one in logits]
+
+    @cached_property
+    def _placed(self) -> Runner:
+        return Runner(with_places(self.graph, self.layout.alphas), self._runner.options)
 
     def read(self, heard: Heard, part: Features, alternatives: int = 0) -> Reading:
         """Turn the output of one piece into tokens.
@@ -642,7 +720,11 @@ def _words(pieces: Sequence[str]) -> Iterator[list[int]]:
 
 def _is_word(piece: str) -> bool:
     """Tell whether a piece is written with letters, as a word or a part of one: neither Hanzi nor digits."""
-    return "@@" in piece or all((letter.isalpha() and not "一" <= letter <= "鿿") or letter == "'" for letter in piece)
+    return "@@" in piece or all(map(_is_letter, piece))
+
+
+def _is_letter(sign: str) -> bool:
+    return (sign.isalpha() and not "一" <= sign <= "鿿") or sign == "'"
 
 
 def _vocabulary_size(graph: Graph, anatomy: Anatomy, layout: Layout) -> int:

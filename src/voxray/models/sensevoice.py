@@ -213,7 +213,7 @@ class Recogniser(Family):
         lean: whether gradients take less memory and more time; set before the first.
     """
 
-    family = "sensevoice"
+    family, normalises = "sensevoice", True
 
     def __init__(self, graph: Graph, options: RunOptions | None = None) -> None:
         opened = prepare(graph)

@@ -436,6 +436,8 @@ def _slower(scene: Scene, factor: float) -> tuple[Trial, Trial]:
 def language(scene: Scene) -> Suspicion:
     """Suspect the language prompt where the model by itself hears another language, or is not sure of it."""
     heard = _heard(scene)
+    if not heard:
+        return Suspicion("this model decides no language")
     best = max(heard, key=heard.__getitem__)
     evidence = f"prompt {scene.language}, heard {best} ({heard[best]:.2f})"
     known = [one for one in scene.model.languages if one not in ("auto", "nospeech", scene.language)]
@@ -449,16 +451,19 @@ def language(scene: Scene) -> Suspicion:
 
 def _prompted(scene: Scene, tag: str) -> Trial:
     """Return a trial of another language; the placebo changes the other prompt, for any third language takes the wrong one away."""
-    return Trial(
-        f"language prompt {tag} in place of {scene.language}",
-        lambda: scene.ask(language=tag),
-        lambda: scene.ask(textnorm=not scene.textnorm),
-        "the other prompt changed",
-    )
+    said = f"language prompt {tag} in place of {scene.language}"
+    if not scene.model.normalises:  # there is no other prompt
+        return Trial(said, lambda: scene.ask(language=tag), lambda: scene.ask(_faintly(scene)), UNHEARABLE)
+    other = not scene.textnorm
+    return Trial(said, lambda: scene.ask(language=tag), lambda: scene.ask(textnorm=other), "the other prompt changed")
+
+
+def _faintly(scene: Scene) -> Audio:
+    return sounds.with_noise(scene.audio, FAINT, 0)
 
 
 def _heard(scene: Scene) -> dict[str, float]:
-    """Return the probability of each language as the model hears it without a prompt."""
+    """Return the probability of each language as the model hears it without a prompt; none where it decides no language."""
     trace = scene.diagnosis.trace
     if trace.language != "auto":
         scene.passes += 1
@@ -467,7 +472,7 @@ def _heard(scene: Scene) -> dict[str, float]:
     else:
         piece = trace.pieces[scene.mistake.piece]
         tags = [tag for tag in trace.tags if tag.kind == "language" and tag.start == piece.start]
-    return dict(tags[0].probabilities) if tags else {"nospeech": 1.0}
+    return dict(tags[0].probabilities) if tags else {}
 
 
 def text_normalisation(scene: Scene) -> Suspicion:
@@ -480,12 +485,12 @@ def text_normalisation(scene: Scene) -> Suspicion:
         "equal once scripts and kana are made one" if equal else "digits on one side" if digits else "no other way to write it"
     )
     trials = []
-    if digits:
+    if digits and scene.model.normalises:
         trials.append(
             Trial(
                 f"prompt {'without' if scene.textnorm else 'with'} text normalisation",
                 lambda: scene.ask(textnorm=not scene.textnorm),
-                lambda: scene.ask(sounds.with_noise(scene.audio, FAINT, 0)),
+                lambda: scene.ask(_faintly(scene)),
                 UNHEARABLE,
             )
         )

@@ -184,11 +184,13 @@ def decisions(
         seed: of the noise.
 
     Raises:
-        OptionError: when there is no such target or method, or nothing to trace.
+        OptionError: when there is no such target or method, nothing to trace, or the model has a decoder.
         TraceError: when the trace was made by another model.
     """
     if versions < 0:
         raise OptionError(f"the number of noisy versions must be 0 or more, got {versions}")
+    if not {"gradients", "anatomy"} <= model.gives:
+        raise OptionError(f"decision traces need gradients and layers, which {model.info.name} does not give; explain words")
     trace = live_trace(model, source, language=language, textnorm=textnorm)
     names = _default(trace) if target is None else list(target)
     if not names:

@@ -4,6 +4,9 @@ The two texts are aligned (:mod:`voxray.edits`), and every unbroken run of diffe
 where one token spells both right and wrong letters, the mistake takes in all of them. What the right words would have been in
 tokens makes the contrast "recognised rather than right": two texts of the same piece of sound that differ in this mistake alone.
 
+A decoder is asked otherwise (Paraformer, Whisper): its output has one row a token, and the two texts are told apart at the first
+token at which they part, given the same tokens before. The rank is that of the right token there.
+
 Times are seconds from the start of the whole sound, places count from 0.
 
 **Source:** the log-odds of two texts are those of Graves et al. 2006, summed over all paths; the idea of asking each error for its
@@ -17,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
@@ -25,7 +28,7 @@ from voxray import ctc
 from voxray.case import Case
 from voxray.edits import Comparison, Edit, compare
 from voxray.explanation import live_trace, relevances
-from voxray.methods import build
+from voxray.methods import build, default
 from voxray.sounds import local_snr
 from voxray.targets import Aim, contrast
 from voxray.texts import Normalisation, Unit
@@ -34,7 +37,7 @@ from voxray.types import Audio, AudioError, FloatArray, OptionError, Relevance, 
 from voxray.vocabulary import TAG, Vocabulary, strip_tags
 
 if TYPE_CHECKING:
-    from voxray.models import Explainable
+    from voxray.models import Decoding, Explainable
 
 NOTHING = "(nothing)"
 REACH = 0.2  # seconds that a mistake may reach beyond the frames that emitted it: CTC emits late and briefly
@@ -262,8 +265,16 @@ class Scene:
             return Standing(math.nan, self.is_right(""), "")
         odds = math.nan
         if self.aim is not None and len(trace.pieces) == 1 and asked.vocabulary.pieces == self.model.vocabulary.pieces:
-            odds = _odds(self.aim, trace.evidence[0].logits())
+            odds = _odds(self.aim, self._rows(asked, trace))
         return Standing(odds, self.is_right(trace.text), trace.text)
+
+    def _rows(self, asked: Explainable, heard: Trace) -> FloatArray:
+        """Return the output rows on a sound; a decoder is given the tokens of the mistake's own piece."""
+        if heard.decoder is None:
+            return heard.evidence[0].logits()
+        own = self.diagnosis.trace.piece(self.mistake.piece)
+        (rows,) = cast("Decoding", asked).forced(heard.features, own, heard.language, textnorm=heard.textnorm)
+        return rows
 
     def is_right(self, text: str) -> bool:
         """Tell whether a text of this piece has the right words at the mistake's place, whatever it says elsewhere."""
@@ -324,18 +335,18 @@ def language_of(trace: Trace) -> str:
     return max(heard, key=heard.count) if heard else "auto"
 
 
-def evidence(diagnosis: Diagnosis, method: str = "exact", **options: Any) -> list[Relevance | None]:
+def evidence(diagnosis: Diagnosis, method: str | None = None, **options: Any) -> list[Relevance | None]:
     """Return, for each mistake, which part of the sound spoke for the recognised words rather than the right ones.
 
     Args:
         diagnosis: what was recognised.
-        method: see ``voxray explain --list``.
+        method: see ``voxray explain --list``; None for ``exact``, or for ``occlusion`` where the model gives no gradients.
         **options: of the method.
 
     Returns:
         None for a mistake whose right words cannot compete: the vocabulary lacks them, or the sound is too short.
     """
-    how = build(method, options)
+    how = build(method or default(diagnosis.model), options)
     found: dict[int, Relevance] = {}
     for piece in sorted({mistake.piece for mistake in diagnosis.mistakes}):
         aims = {}
@@ -459,25 +470,32 @@ def _placed(trace: Trace, mistake: Mistake) -> Mistake:
     """Return a mistake with its times, its log-odds and the rank of its right words."""
     offset = trace.pieces[mistake.piece].tokens[0]
     piece = trace.piece(mistake.piece)
-    own = trace.tokens[slice(*mistake.tokens)]
-    odds, rank, rows = (
-        None,
-        None,
-        [(token.rows[0], token.rows[1]) for token in piece.tokens[mistake.tokens[0] - offset :][: len(own)]],
-    )
+    members = (mistake.tokens[0] - offset, mistake.tokens[1] - offset)
+    aim = None
     if mistake.rival is not None:
         try:
             aim = _aim(piece, mistake, offset)
         except OptionError:
             aim = None
-        if aim is not None:
-            logits = piece.evidence[0].logits()
-            odds = _odds(aim, logits)
-            right = _right_rows(aim, logits, mistake, offset)
-            rank = max((_rank(logits, span, one, aim) for span, one in zip(right, mistake.rival, strict=True)), default=None)
-            rows += right
-    start, end = _widened(piece, rows, (mistake.tokens[0] - offset, mistake.tokens[1] - offset))
+    if piece.decoder is not None:
+        told = (None, None) if aim is None else _parted(aim, piece.evidence[0].logits())
+        start, end = _between(piece, _token_span(piece, members), members)
+        return replace(mistake, start=start, end=end, log_odds=told[0], rank=told[1])
+    odds, rank, rows = None, None, [token.rows for token in piece.tokens[slice(*members)]]
+    if aim is not None and mistake.rival is not None:
+        logits = piece.evidence[0].logits()
+        odds = _odds(aim, logits)
+        right = _right_rows(aim, logits, mistake, offset)
+        rank = max((_rank(logits, span, one, aim) for span, one in zip(right, mistake.rival, strict=True)), default=None)
+        rows += right
+    start, end = _between(piece, _row_span(piece, rows) or _token_span(piece, members), members)
     return replace(mistake, start=start, end=end, log_odds=odds, rank=rank)
+
+
+def _parted(aim: Aim, logits: FloatArray) -> tuple[float, int]:
+    """Return the log-odds of an aim where a decoder's two texts part, and how many tokens are likelier there than the right one."""
+    row, right = logits[aim.rows[0]], aim.ids[1]
+    return aim.score(logits), int((row > row[right]).sum())
 
 
 def _aim(piece: Trace, mistake: Mistake, offset: int) -> Aim:
@@ -523,19 +541,32 @@ def _rank(logits: FloatArray, rows: Span, token: int, aim: Aim) -> int:
     return int((row > row[token]).sum() - (row[aim.blank] > row[token]))
 
 
-def _widened(piece: Trace, rows: Sequence[Span], members: Span) -> tuple[float, float]:
-    """Return start and end in seconds of some rows, reaching half-way to the tokens beside them but no more than ``REACH``."""
-    span, part = piece.pieces[0], piece.features[0]
-    edge = part.start - part.hop / 2
-    if rows:
-        start, end = (edge + part.hop * (one - span.prompts) for one in (min(r[0] for r in rows), max(r[1] for r in rows)))
-    else:
-        start = end = piece.tokens[members[0] - 1].end if 0 < members[0] <= len(piece.tokens) else span.start
+def _row_span(piece: Trace, rows: Sequence[Span]) -> tuple[float, float] | None:
+    """Return start and end in seconds of some rows of frames; None of no rows."""
+    if not rows:
+        return None
+    part, prompts = piece.features[0], piece.pieces[0].prompts
+    edge = part.start - part.hop / 2 - part.hop * prompts
+    return edge + part.hop * min(one[0] for one in rows), edge + part.hop * max(one[1] for one in rows)
+
+
+def _token_span(piece: Trace, members: Span) -> tuple[float, float]:
+    """Return start and end in seconds of some tokens; of none, the end of the token before."""
+    own = piece.tokens[slice(*members)]
+    if own:
+        return min(token.start for token in own), max(token.end for token in own)
+    gap = piece.tokens[members[0] - 1].end if 0 < members[0] <= len(piece.tokens) else piece.pieces[0].start
+    return gap, gap
+
+
+def _between(piece: Trace, span: tuple[float, float], members: Span) -> tuple[float, float]:
+    """Return a stretch of sound in seconds, reaching half-way to the tokens beside it but no more than ``REACH``."""
+    start, end = span
     before = piece.tokens[members[0] - 1].end if members[0] > 0 else start - 2 * REACH
     after = piece.tokens[members[1]].start if members[1] < len(piece.tokens) else end + 2 * REACH
     start -= min(REACH, max(0.0, (start - before) / 2))
     end += min(REACH, max(0.0, (after - end) / 2))
-    return max(start, span.start, 0.0), min(end, span.end)
+    return max(start, piece.pieces[0].start, 0.0), min(end, piece.pieces[0].end)
 
 
 def _spans(trace: Trace, tokens: Sequence[Span | None], mistakes: Sequence[Mistake]) -> tuple[tuple[float, float], ...]:

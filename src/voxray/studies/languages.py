@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import combinations
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -34,13 +34,14 @@ from voxray.measures.statistics import Interval, bootstrap_mean, bootstrap_ratio
 from voxray.types import FloatArray, ModelInfo, OptionError, Progress, Tag, VoxrayError, plain
 
 if TYPE_CHECKING:
-    from voxray.models import Recogniser
+    from voxray.models import Decoding, Recogniser
     from voxray.trace import Trace
 
 Float64Array = npt.NDArray[np.float64]
 
 STABLE = 0.8
 """Share of the clips in which a head must have one role to be called stable. **Source:** these bounds are our conventions."""
+MANY = 12  # languages; forcing more of them on every clip takes longer than anybody waits for
 AT_ONCE = 128 << 20
 """Bytes of attention that are measured at a time; the bundled model's all, a few layers of 30 s through SenseVoice-Small."""
 ROUNDS = 9999
@@ -222,7 +223,7 @@ class Heard:
 
 def compare_languages(
     model: Recogniser,
-    clips: Sequence[Spoken],
+    clips: Sequence[Any],
     *,
     force: bool | Sequence[str] = True,
     textnorm: bool = False,
@@ -238,8 +239,9 @@ def compare_languages(
 
     Args:
         model: an open model.
-        clips: in any order; languages are listed in the order in which they come.
-        force: whether to tell the model each of its languages in turn, or which ones.
+        clips: sounds, or :class:`Spoken` where more is known; languages are listed in the order in which they come.
+        force: whether to tell the model each of its languages in turn, or which ones. Of a model with very many, each language that
+            a clip is known to be in.
         textnorm: prompt of text normalisation.
         maps: of how many clips of each language, the first ones, to keep the map that pictures need.
         seed: of the intervals and tests.
@@ -250,20 +252,21 @@ def compare_languages(
         AudioError: when a sound cannot be read.
         OptionError: when there is no clip, or the model does not have a language to force.
     """
-    chosen = _to_force(model, force)
-    if not clips:
+    spoken = [clip if isinstance(clip, Spoken) else Spoken(clip) for clip in clips]
+    chosen = _to_force(model, force, spoken)
+    if not spoken:
         raise OptionError("there are no clips to compare; give at least one, better five of each language")
     heard: list[Heard] = []
     passes = 1 + len(chosen)
 
     def step(index: int, done: int) -> None:
         if progress is not None:
-            progress(index * passes + done, len(clips) * passes)
+            progress(index * passes + done, len(spoken) * passes)
 
     def has_room(language: str) -> bool:
         return sum(one.language == language for one in heard) < maps
 
-    for index, clip in enumerate(clips):
+    for index, clip in enumerate(spoken):
         try:
             one = _listen(model, clip, chosen, textnorm=textnorm, has_room=has_room, step=partial(step, index))
         except VoxrayError as error:
@@ -278,10 +281,12 @@ def compare_languages(
     return LanguageStudy(model.info, tuple(heard), chosen, seed)
 
 
-def _to_force(model: Recogniser, force: bool | Sequence[str]) -> tuple[str, ...]:  # noqa: FBT001 - as it was given
+def _to_force(model: Recogniser, force: bool | Sequence[str], clips: Sequence[Spoken]) -> tuple[str, ...]:  # noqa: FBT001 - as given
     """Return the languages to force."""
     known = tuple(name for name in model.languages if name != "auto")
     if isinstance(force, bool):
+        if len(known) > MANY:
+            known = tuple(dict.fromkeys(clip.language for clip in clips if clip.language in known))
         return known if force else ()
     if isinstance(force, str):
         raise OptionError(f'languages to force are given as a list, got {force!r}; give a list such as ["{force}"]')
@@ -314,12 +319,14 @@ def _listen(
     comparison = None if clip.reference is None else compare(clip.reference, trace.text, language)
     words = [word.confidence for word in trace.words]
     sure = _tsallis(trace)
-    belief = _belief(trace, trace)
+    belief = _belief(model, trace, trace)
     step(1)
     forced = []
     for number, name in enumerate(chosen):
         again = model.trace(trace.audio, name, textnorm=textnorm, layers=())
-        forced.append(_forced(trace, again, clip.reference, language, belief))
+        after = _belief(model, trace, again)
+        support = None if belief is None or after is None else (after - belief) / len(trace.tokens)
+        forced.append(_forced(trace, again, clip.reference, language, support))
         step(2 + number)
     return Heard(
         name=trace.audio.name,
@@ -350,22 +357,32 @@ def measured(trace: Trace) -> tuple[Heads, FloatArray]:
         trace: with at least one piece.
 
     Returns:
-        The measures, and (U, T) float32: the mean over layers and heads of ``Trace.token_attention``.
+        The measures (of the encoder, where there is a decoder), and (U, T) float32: the mean over layers and heads of
+        ``Trace.token_attention``.
     """
     found = []
     shown = np.zeros((0, 0), np.float64)
     for index, piece in enumerate(trace.pieces):
-        rows = piece.rows[1] - piece.rows[0]
+        prompts = 0 if trace.decoder is not None else piece.prompts  # of the encoder
+        rows = len(trace.piece(index).times) + prompts
         count = max(1, AT_ONCE // (4 * trace.heads * rows * rows))
         parts = []
-        mixing = _occupied(trace) if index == 0 else None
+        mixing = _occupied(trace) if index == 0 and trace.decoder is None else None
         for first in range(0, trace.layers, count):
             attention = trace.evidence[index].attention(range(first, min(first + count, trace.layers)))
-            parts.append(sums_of(attention, piece.prompts))
+            parts.append(sums_of(attention, prompts))
             if mixing is not None:
-                shown = _mixed(attention, piece.prompts, mixing) + (shown if shown.size else 0.0)
+                shown = _mixed(attention, prompts, mixing) + (shown if shown.size else 0.0)
         found.append(_stacked(parts))
-    return heads_of(found, trace.features[0].hop), np.asarray(shown / (trace.layers * trace.heads), np.float32)
+    part = trace.piece(0)
+    if trace.decoder is not None:
+        return heads_of(found, _hop(part)), np.asarray(part.token_attention().values.mean(axis=(0, 1)), np.float32)
+    return heads_of(found, _hop(part)), np.asarray(shown / (trace.layers * trace.heads), np.float32)
+
+
+def _hop(part: Trace) -> float:
+    """Return the seconds from frame to frame of what attention looks at."""
+    return float(part.times[1] - part.times[0]) if len(part.times) > 1 else part.features[0].hop
 
 
 def _stacked(parts: Sequence[Sums]) -> Sums:
@@ -391,7 +408,7 @@ def _mixed(attention: FloatArray, prompts: int, mixing: FloatArray) -> Float64Ar
 def _token_map(trace: Trace, weights: FloatArray) -> TokenMap:
     tokens = trace.tokens[slice(*trace.pieces[0].tokens)]
     spans = tuple((token.start, token.end) for token in tokens)
-    return TokenMap(weights, tuple(token.text for token in tokens), spans, trace.features[0].times)
+    return TokenMap(weights, tuple(token.text for token in tokens), spans, trace.piece(0).times)
 
 
 def _language_tag(trace: Trace) -> dict[str, float]:
@@ -413,13 +430,18 @@ def _tsallis(trace: Trace) -> FloatArray:
     return np.concatenate(found)
 
 
-def _belief(text: Trace, trace: Trace) -> float | None:
+def _belief(model: Recogniser, text: Trace, trace: Trace) -> float | None:
     """Return the log-likelihood of one trace's text in another of the same sound, nats; None where there is no text."""
     if not text.tokens:
         return None
     total = 0.0
     for index, piece in enumerate(text.pieces):
         ids = [token.id for token in text.tokens[slice(*piece.tokens)]]
+        if text.decoder is not None:
+            part = text.piece(index)
+            (rows,) = cast("Decoding", model).forced(part.features, part, trace.language, textnorm=trace.textnorm)
+            total += float(ctc.log_softmax(rows)[[token.peak for token in part.tokens], ids].sum())
+            continue
         columns = [trace.blank, *sorted(set(ids))]  # of a large vocabulary only these matter
         logits = trace.evidence[index].logits()[piece.prompts :]
         norms = np.zeros(len(logits), np.float32) if trace.logits_are_log_probs else ctc.log_normaliser(logits)
@@ -427,11 +449,10 @@ def _belief(text: Trace, trace: Trace) -> float | None:
     return total if math.isfinite(total) else None
 
 
-def _forced(free: Trace, again: Trace, reference: str | None, language: str, belief: float | None) -> Forced:
-    """Return what a forced language changed."""
+def _forced(free: Trace, again: Trace, reference: str | None, language: str, support: float | None) -> Forced:
+    """Return what a forced language changed; ``support``: by how much each token's log posterior rose under it, nats."""
     changes = compare(free.text, again.text, language)
     right = None if reference is None else compare(reference, again.text, language)
-    after = _belief(free, again)
     tags = _language_tag(again)
     rest = sum(value for name, value in tags.items() if name != language)
     own = tags.get(language)
@@ -441,7 +462,7 @@ def _forced(free: Trace, again: Trace, reference: str | None, language: str, bel
         text=again.text,
         changes=(changes.errors, changes.length),
         errors=None if right is None else (right.errors, right.length),
-        support=None if belief is None or after is None else (after - belief) / len(free.tokens),
+        support=support,
         tag=max(tags, key=lambda name: tags[name]),
         log_odds=None if own is None else math.log(max(own, tiny)) - math.log(max(rest, tiny)),
     )

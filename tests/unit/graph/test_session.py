@@ -153,14 +153,14 @@ def test_a_session_that_fails_is_not_tried_again_on_another_provider(
 
     tried = []
 
-    def fail(_: Any, providers: list[str], *__: Any) -> None:
+    def fail(_: Any, providers: list[Any], *__: Any) -> None:
         tried.append(providers)
         raise RuntimeError("out of memory\nand more")
 
     monkeypatch.setattr(onnxruntime.InferenceSession, "_create_inference_session", fail)
     with pytest.raises(ModelError, match=r"cannot be opened by ONNX Runtime: out of memory$"):
         Runner(funasr_model.graph).run(feeds, ["ctc_logits"])
-    assert tried == [["CPUExecutionProvider"]]
+    assert tried == [[("CPUExecutionProvider", {})]]
     assert capfd.readouterr() == ("", "")
 
 

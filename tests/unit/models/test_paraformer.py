@@ -434,14 +434,6 @@ def test_prompts_are_refused(model: Any) -> None:
         model.trace(silence, layers=[3])
 
 
-def test_explanations_are_refused_in_one_line(model: Any, data: Path) -> None:
-    sound = data / "audio" / "odd.wav"
-    with pytest.raises(OptionError, match="explanations and causes are made for CTC models such as SenseVoice: use transcribe"):
-        voxray.explain(model, sound, "token:0", method="occlusion")
-    with pytest.raises(OptionError, match="explanations and causes are made for CTC models such as SenseVoice: use transcribe"):
-        voxray.why(model, sound, reference="是的")
-
-
 def test_a_model_says_what_it_is(model: Any, model_int8: Any) -> None:
     assert paraformer in families()
     assert repr(model) == "Paraformer('paraformer-funasr/model.onnx', funasr, fp32, 3 layers x 4 heads, decoder 2 x 4)"
