@@ -19,9 +19,10 @@ from pathlib import Path
 
 from voxray.manifest.entries import content_of, entries_of, file_of, text_of
 from voxray.manifest.items import FIELDS, BadLineError, Item, WordTime, item_of
+from voxray.manifest.times import read_times
 from voxray.types import shortened
 
-__all__ = ["FIELDS", "Item", "Manifest", "Problem", "WordTime", "read_manifest"]
+__all__ = ["FIELDS", "Item", "Manifest", "Problem", "WordTime", "read_manifest", "read_times"]
 
 
 @dataclass(frozen=True, slots=True)
