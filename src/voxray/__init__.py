@@ -21,22 +21,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voxray import methods, plot
     from voxray.alignment import Stretch, stretches
-    from voxray.api import draw_attention, find_model, known_models, load_audio, load_model, load_trace, probe_audio
+    from voxray.api import (
+        draft_description,
+        draw_attention,
+        find_model,
+        known_models,
+        load_audio,
+        load_model,
+        load_trace,
+        probe_audio,
+    )
     from voxray.attention import AttentionView, attention_map
     from voxray.demo import DemoClip, demo_clips, word_start_errors
     from voxray.edits import Comparison, Edit, compare
     from voxray.explanation import explain, layer_lens
     from voxray.exports import write_export
+    from voxray.frontend import log_mel
     from voxray.lens import Lens
     from voxray.listen import evidence_sound, write_sound
-    from voxray.manifest import read_manifest
+    from voxray.manifest import read_manifest, read_times
+    from voxray.studies.compare import ComparisonDepth, ModelComparison, compare_models
+    from voxray.studies.compare.writing import write_model_report
     from voxray.studies.corpus import Run, evaluate
     from voxray.studies.decisions import Decision, DecisionTrace, decisions
+    from voxray.studies.drift import Drift, DriftOptions, Profile
     from voxray.studies.errors import Diagnosis, Mistake, diagnose
     from voxray.studies.gates import Gate
     from voxray.studies.languages import LanguageStudy, Spoken, compare_languages
+    from voxray.studies.live import LiveEvent, LiveOptions, LiveRecogniser
+    from voxray.studies.metrics import Metrics
+    from voxray.studies.monitor import AttentionMonitor, JsonLines
+    from voxray.studies.quality import QUALITY_FIGURES, HeadScore, Quality, head_atlas, quality
     from voxray.studies.report import report_of, write_report
     from voxray.studies.runs import RunComparison, compare_runs
+    from voxray.studies.steps import Step
     from voxray.studies.why import Inquiry, Why, why
     from voxray.texts import Normalisation
     from voxray.trace import Trace
@@ -67,7 +85,8 @@ _HOMES = {
     "methods": "voxray.methods",
     "AttentionView": "voxray.attention", "attention_map": "voxray.attention", "Trace": "voxray.trace",
     "DemoClip": "voxray.demo", "demo_clips": "voxray.demo", "word_start_errors": "voxray.demo",
-    "draw_attention": "voxray.api", "probe_audio": "voxray.api", "find_model": "voxray.api", "known_models": "voxray.api",
+    "draw_attention": "voxray.api", "probe_audio": "voxray.api", "draft_description": "voxray.api",
+    "log_mel": "voxray.frontend", "find_model": "voxray.api", "known_models": "voxray.api",
     "explain": "voxray.explanation", "layer_lens": "voxray.explanation", "Lens": "voxray.lens",
     "Stretch": "voxray.alignment", "stretches": "voxray.alignment",
     "evidence_sound": "voxray.listen", "write_sound": "voxray.listen",
@@ -76,9 +95,17 @@ _HOMES = {
     "diagnose": "voxray.studies.errors", "Diagnosis": "voxray.studies.errors", "Mistake": "voxray.studies.errors",
     "decisions": "voxray.studies.decisions", "Decision": "voxray.studies.decisions", "DecisionTrace": "voxray.studies.decisions",
     "evaluate": "voxray.studies.corpus", "Run": "voxray.studies.corpus", "Gate": "voxray.studies.gates",
+    "compare_models": "voxray.studies.compare", "ComparisonDepth": "voxray.studies.compare",
+    "ModelComparison": "voxray.studies.compare", "write_model_report": "voxray.studies.compare.writing",
     "compare_runs": "voxray.studies.runs", "RunComparison": "voxray.studies.runs",
     "compare_languages": "voxray.studies.languages", "LanguageStudy": "voxray.studies.languages",
-    "Spoken": "voxray.studies.languages", "read_manifest": "voxray.manifest", "write_export": "voxray.exports",
+    "Spoken": "voxray.studies.languages", "read_manifest": "voxray.manifest", "read_times": "voxray.manifest",
+    "quality": "voxray.studies.quality", "Quality": "voxray.studies.quality", "head_atlas": "voxray.studies.quality",
+    "HeadScore": "voxray.studies.quality", "QUALITY_FIGURES": "voxray.studies.quality", "write_export": "voxray.exports",
+    "Drift": "voxray.studies.drift", "DriftOptions": "voxray.studies.drift", "Profile": "voxray.studies.drift",
+    "LiveEvent": "voxray.studies.live", "LiveOptions": "voxray.studies.live", "LiveRecogniser": "voxray.studies.live",
+    "Metrics": "voxray.studies.metrics", "AttentionMonitor": "voxray.studies.monitor", "JsonLines": "voxray.studies.monitor",
+    "Step": "voxray.studies.steps",
     "report_of": "voxray.studies.report", "write_report": "voxray.studies.report",
     **dict.fromkeys(
         ("AnatomyError", "Audio", "AudioError", "AudioInfo", "Features", "Grid", "ModelError", "OptionError", "OutputError",
@@ -88,32 +115,47 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "QUALITY_FIGURES",
     "AnatomyError",
+    "AttentionMonitor",
     "AttentionView",
     "Audio",
     "AudioError",
     "AudioInfo",
     "Comparison",
+    "ComparisonDepth",
     "Decision",
     "DecisionTrace",
     "DemoClip",
     "Diagnosis",
+    "Drift",
+    "DriftOptions",
     "Edit",
     "Features",
     "Gate",
     "Grid",
+    "HeadScore",
     "Inquiry",
+    "JsonLines",
     "LanguageStudy",
     "Lens",
+    "LiveEvent",
+    "LiveOptions",
+    "LiveRecogniser",
+    "Metrics",
     "Mistake",
+    "ModelComparison",
     "ModelError",
     "Normalisation",
     "OptionError",
     "OutputError",
+    "Profile",
+    "Quality",
     "Relevance",
     "Run",
     "RunComparison",
     "Spoken",
+    "Step",
     "Stretch",
     "Tag",
     "Target",
@@ -127,29 +169,36 @@ __all__ = [
     "attention_map",
     "compare",
     "compare_languages",
+    "compare_models",
     "compare_runs",
     "decisions",
     "demo_clips",
     "diagnose",
+    "draft_description",
     "draw_attention",
     "evaluate",
     "evidence_sound",
     "explain",
     "find_model",
+    "head_atlas",
     "known_models",
     "layer_lens",
     "load_audio",
     "load_model",
     "load_trace",
+    "log_mel",
     "methods",
     "plot",
     "probe_audio",
+    "quality",
     "read_manifest",
+    "read_times",
     "report_of",
     "stretches",
     "why",
     "word_start_errors",
     "write_export",
+    "write_model_report",
     "write_report",
     "write_sound",
 ]

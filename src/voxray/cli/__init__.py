@@ -13,7 +13,21 @@ import sys
 import click
 
 import voxray
-from voxray.cli import attention, completion, demo, evaluate, explain, inspect, languages, models, recognise, why
+from voxray.cli import (
+    attention,
+    compare_models,
+    completion,
+    demo,
+    evaluate,
+    explain,
+    inspect,
+    languages,
+    live,
+    models,
+    quality,
+    recognise,
+    why,
+)
 from voxray.cli.files import BAD_INPUT, complain
 
 COMMANDS = (
@@ -23,8 +37,11 @@ COMMANDS = (
     why.why,
     evaluate.evaluate,
     evaluate.compare,
+    compare_models.compare_models,
     languages.languages,
+    live.live,
     attention.attention,
+    quality.quality,
     inspect.inspect,
     models.models,
     demo.demo,
@@ -71,8 +88,11 @@ def cli() -> None:
     voxray why clip.wav --ref "the right text"  every mistake, its sound and its cause
     voxray evaluate corpus.jsonl -o run         a whole corpus: error rates, causes, report, gates
     voxray compare run1 run2                    what got worse from one run to the next
+    voxray compare-models A B *.wav             two model files: what changes, where, and what it gains
     voxray languages *.wav                      languages side by side
+    voxray live                                 what is said while it is said
     voxray attention clip.wav -o pictures       pictures of the model's attention
+    voxray quality clip.wav                     how good the alignment is, head by head
     voxray inspect MODEL                        what a model file is made of
     voxray models                               models by name, and which are here
     """
