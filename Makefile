@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures methods-page bench causes confidence train test-training model-card clean
+.PHONY: demo test check format pictures methods-page bench causes confidence whisper train test-training model-card clean
 
 RUN ?= run
 
@@ -50,6 +50,15 @@ causes: $(VENV)/.dev
 # What confidences mean: fits the bundled model's calibration and writes docs/confidence.md.
 confidence: $(VENV)/.dev
 	PYTHONPATH=training $(BIN)/python benchmarks/confidence.py --write
+
+# Real weights of Whisper base as ONNX, held to OpenAI's code; word times against it. In an environment of its own, about 5 GB.
+whisper:
+	$(PYTHON) -m venv .venv-whisper
+	.venv-whisper/bin/python -m pip install --quiet torch==2.13.0
+	.venv-whisper/bin/python -m pip install --quiet -e '.[dev,whisper]'
+	.venv-whisper/bin/python scripts/whisper_base.py $(RUN)/whisper
+	.venv-whisper/bin/python scripts/whisper_reference.py $(RUN)/whisper
+	VOXRAY_WHISPER_BASE=$(RUN)/whisper .venv-whisper/bin/python -m pytest tests/acceptance/test_whisper_base.py
 
 # The bundled model, from nothing; see training/README.md. What it writes is not put into src/voxray/assets by itself.
 train: $(VENV)/.train

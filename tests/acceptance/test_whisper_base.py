@@ -20,6 +20,7 @@ from voxray.audio import load_audio
 from voxray.dictation import Manner
 from voxray.models.whisper import Recogniser
 
+pytestmark = pytest.mark.whisper
 VARIABLE = "VOXRAY_WHISPER_BASE"
 RECORDINGS = ("two_cities", "beckett")
 LAYOUTS = ("merged", "optimum", "timestamped", "sherpa", "sherpa-attention")

@@ -352,6 +352,6 @@ def _unknown(graph: Graph) -> str:
     more = f" and {len(inputs) - 8} more" if len(inputs) > 8 else ""
     return (
         f"{graph.path} takes the inputs {', '.join(inputs[:8])[:600]}{more}: no recogniser that Voxray knows; expected a "
-        "SenseVoice or another model of 'voxray models', as its exporter wrote it (of one in several files its folder or its encoder), or "
-        "a description of it in voxray.toml beside it"
+        "SenseVoice or another model of 'voxray models', as its exporter wrote it (of one in several files its folder or its "
+        "encoder), or a description of it in voxray.toml beside it"
     )

@@ -64,6 +64,7 @@ from voxray.vad import VadOptions, voice_segments
 from voxray.vocabulary import ByteVocabulary, read_byte_vocabulary
 from voxray.warping import closeness, heads_by_norm, spans
 
+SILENCE = "nospeech"  # the label, as SenseVoice calls it
 FRAME = 0.02  # s from frame to frame of the encoder
 WINDOW = 3000  # rows of features that the encoder takes
 TAIL = 2  # frames at the end of the features that hold silence alone
@@ -201,7 +202,7 @@ class Recogniser(Family):
     @property
     def labels(self) -> dict[str, dict[str, int]]:
         """Ids of every language, and of "no speech", which is decided with them."""
-        silence = {"nospeech": self.signs.silence} if self.signs.silence >= 0 else {}
+        silence = {SILENCE: self.signs.silence} if self.signs.silence >= 0 else {}
         return {"language": {**self.signs.languages, **silence}} if self.signs.languages else {}
 
     @property
@@ -337,7 +338,7 @@ class Recogniser(Family):
         languages = {index: f"<|{name}|>" for name, index in self.signs.languages.items()}
         return Reading(
             tokens=tuple(tokens),
-            tags=self._tags(heard.logits[0], (part.start, end)),
+            tags=self._tags(heard.logits[0], (part.start, end), spoken=bool(rows)),
             raw_text="".join(languages.get(one, "") for one in heard.prompt) + self.vocabulary.spell(heard.said),
             rows=len(heard.logits),
             prompts=before,
@@ -346,8 +347,11 @@ class Recogniser(Family):
             signs=False,
         )
 
-    def _tags(self, logits: FloatArray, span: tuple[float, float]) -> tuple[Tag, ...]:
-        """Return the language, which row 0 (V,) decides; nothing of a model that is told none."""
+    def _tags(self, logits: FloatArray, span: tuple[float, float], *, spoken: bool) -> tuple[Tag, ...]:
+        """Return the language, which row 0 (V,) decides; nothing of a model that is told none.
+
+        Whisper speaks although it holds "no speech" for likelier; where it does, the label is the likeliest language.
+        """
         labels = self.labels.get("language", {})
         if not labels:
             return ()
@@ -355,7 +359,8 @@ class Recogniser(Family):
         mass = float(shares.sum())
         ranked = sorted(zip(labels, (shares / mass).tolist(), strict=True), key=lambda pair: -pair[1])
         emitted = self.vocabulary.pieces[int(logits.argmax())]
-        return (Tag("language", ranked[0][0], dict(ranked), min(mass, 1.0), emitted, 0, *span),)
+        label = next(name for name, _ in ranked if not spoken or name != SILENCE)
+        return (Tag("language", label, dict(ranked), min(mass, 1.0), emitted, 0, *span),)
 
     # --- Hearing ------------------------------------------------------------------------------------------------------------
 
