@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures methods-page bench causes confidence whisper train test-training model-card clean
+.PHONY: demo test check format pictures app-pictures methods-page bench causes confidence whisper train test-training model-card clean
 
 RUN ?= run
 
@@ -31,6 +31,10 @@ pictures: $(VENV)/.run
 	$(BIN)/voxray explain src/voxray/assets/clips/zh_happy_speech.wav --target emotion --kind labels --dpi 120 --out docs/images
 	$(BIN)/voxray languages src/voxray/assets/clips/*.wav --dpi 100 --out docs/images
 	rm docs/images/languages.csv docs/images/languages-forced.png
+
+# The pictures of the web page, which needs Chromium and Playwright.
+app-pictures: $(VENV)/.dev
+	PYTHONPATH=tests $(BIN)/python scripts/app_pictures.py
 
 # The part of the documentation that the methods say themselves.
 methods-page: $(VENV)/.run

@@ -14,6 +14,7 @@ import click
 
 import voxray
 from voxray.cli import (
+    app,
     attention,
     compare_models,
     completion,
@@ -42,6 +43,7 @@ COMMANDS = (
     live.live,
     attention.attention,
     quality.quality,
+    app.app,
     inspect.inspect,
     models.models,
     demo.demo,
@@ -91,6 +93,7 @@ def cli() -> None:
     voxray compare-models A B *.wav             two model files: what changes, where, and what it gains
     voxray languages *.wav                      languages side by side
     voxray live                                 what is said while it is said
+    voxray app                                  all of it on a web page
     voxray attention clip.wav -o pictures       pictures of the model's attention
     voxray quality clip.wav                     how good the alignment is, head by head
     voxray inspect MODEL                        what a model file is made of
