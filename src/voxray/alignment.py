@@ -54,7 +54,9 @@ def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
     found: list[Stretch] = []
     at = start
     for word, (first, last) in zip(inside, apart(spans, end, min(SHORTEST, (end - start) / max(len(inside), 1))), strict=True):
-        found += [Stretch("", at, first)] * (first - at > NOTHING) + [Stretch(word.text, first, last)]
+        if first - at > NOTHING:
+            found.append(Stretch("", at, first))
+        found.append(Stretch(word.text, first, last))
         at = last
     return [*found, Stretch("", at, end)] if end - at > NOTHING or not found else found
 

@@ -213,7 +213,7 @@ def test_threads_draw_one_after_the_other_and_leave_the_settings_alone() -> None
 
 def test_the_views_load_no_plotting_library_before_they_draw() -> None:
     views = [f"voxray.views.{path.stem}" for path in (ROOT / "src/voxray/views").glob("[!_]*.py")]
-    assert len(views) == 13
+    assert len(views) == 17
     heavy = "{'matplotlib', 'xarray', 'scipy', 'PIL'} & set(sys.modules)"
     code = f"import sys, {', '.join(views)}; print({heavy})"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

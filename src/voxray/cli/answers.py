@@ -137,7 +137,7 @@ def clearer(error: voxray.VoxrayError, question: Question, source: str) -> voxra
     if (
         question.method
         and isinstance(error, voxray.ModelError)
-        and voxray.methods.method_class(question.method).needs == "gradients"
+        and voxray.methods.method_class(question.method).needs in ("split", "gradients")
     ):
         text += "" if "occlusion" in text else "; a method that only asks the model still works, such as --method occlusion"
     return type(error)(text if not source or Path(source).name in text else f"{source}: {text}")
