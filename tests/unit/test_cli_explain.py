@@ -647,7 +647,7 @@ def test_pictures_and_sound_of_a_model_with_a_decoder(run: Run, decoder: list[st
     [
         (
             ["--method", "exact"],
-            "the method exact needs operators through which a score splits, which paraformer-funasr/model.onnx does not give; choose",
+            "the method exact needs operators through which a score splits, which paraformer-funasr/model.onnx does not give;",
         ),
         (["--cells", "frame"], "the method occlusion has no option 'cells' (did you mean mels?); it has width, hop,"),
         (["-t", "emotion"], "this model decides no emotion; ask for a word, a token or the text"),
