@@ -426,7 +426,7 @@ class Trace:
     def _frames(self, piece: int) -> int:
         """Return how many frames of sound a piece has where attention looks at them."""
         if self.decoder is not None:
-            return self._decoding(piece).placement().shape[1]
+            return int(self._decoding(piece).placement().shape[1])
         span = self.pieces[piece]
         return len(self.features[piece].values) if self.frame_hop is None else span.rows[1] - span.rows[0] - span.prompts
 

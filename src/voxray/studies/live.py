@@ -537,7 +537,7 @@ class _Ears:
 
     def sound(self, start: int, stop: int) -> FloatArray:
         """Return the sound between two samples."""
-        return self._sound[start - self._first * CHUNK : stop - self._first * CHUNK].copy()
+        return np.array(self._sound[start - self._first * CHUNK : stop - self._first * CHUNK])
 
     def forget(self, chunk: int) -> None:
         """Let go of what lies before a chunk."""

@@ -261,7 +261,7 @@ def _relevance(part: Trace, method: str, model: Explainable | None) -> Float64Ar
     hop = part.times[1] - part.times[0] if len(part.times) > 1 else part.features[0].hop
     edges = np.append(part.times - hop / 2, part.times[-1] + hop / 2)
     maps = [[one.between(float(a), float(b)) for a, b in pairwise(edges)] for one in found]
-    return np.maximum(np.array(maps), 0.0)
+    return np.maximum(np.array(maps, np.float64), 0.0)
 
 
 def _speech(part: Trace) -> npt.NDArray[np.bool_]:

@@ -202,7 +202,7 @@ class Divergence:
         top, bottom, _ = HEAD_FIGURES[known_name(figure, list(HEAD_FIGURES))]
         above, below = self._sums(top).sum(axis=0), self._sums(bottom).sum(axis=0)
         below = np.broadcast_to(below if below.ndim == above.ndim else below[:, None], above.shape)
-        return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+        return np.asarray(np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
