@@ -22,7 +22,7 @@ import numpy as np
 
 import voxray
 from bare import FloatArray, speech_like
-from plain_runtime import alternate, table
+from plain_runtime import alternate
 from run import memory_of
 
 SECONDS = 10
@@ -56,14 +56,11 @@ def calls(folder: Path, threads: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def verdicts(taken: Mapping[str, FloatArray]) -> list[str]:
-    """Return a line for each limit: the median ratio of the rounds, its quartiles, and whether it holds."""
-    lines = []
-    for what, limit in LIMITS.items():
-        low, middle, high = np.quantile(taken[what] / taken["session"], [0.25, 0.5, 0.75])
-        held = "holds" if middle <= limit else "FAILS"
-        lines.append(f"{what} / session: {middle:.2f} [{low:.2f}-{high:.2f}], limit {limit:g}: {held}")
-    return lines
+def verdict(what: str, taken: Mapping[str, FloatArray]) -> str:
+    """Return a line: the median ratio of the rounds, its quartiles, and whether the limit holds."""
+    low, middle, high = np.quantile(taken[what] / taken["session"], [0.25, 0.5, 0.75])
+    held = "holds" if middle <= LIMITS[what] else "FAILS"
+    return f"{what} / session: {middle:.2f} [{low:.2f}-{high:.2f}], limit {LIMITS[what]:g}: {held}"
 
 
 def peak(model: Path, threads: int, *, how: str) -> dict[str, float]:
@@ -103,10 +100,11 @@ def main() -> None:
     for how, found in peaks.items():
         more = {name: found[name] - plain[name] for name in plain}
         print(f"{how}: at its peak {more['peak']:.0f} MB more (limit 1500 MB), private {more['private']:.0f} MB more")
-    taken = alternate(calls(options.folder, options.threads), options.repeats)
-    print(f"\n{SECONDS} s of sound, {options.threads} threads, {options.repeats} rounds")
-    print(table(taken, "session"))
-    print("\n".join(verdicts(taken)))
+    timed = calls(options.folder, options.threads)
+    print(f"\n{SECONDS} s of sound, {options.threads} threads, {options.repeats} rounds, each call by turns with a plain run")
+    plainly = timed.pop("session")
+    for what, call in timed.items():
+        print(verdict(what, alternate({"session": plainly, what: call}, options.repeats)))
 
 
 if __name__ == "__main__":

@@ -75,16 +75,26 @@ def rolled(
         notes: what else the reader must know.
     """
     tokens = token_rows(case)
-    targets = target_rows(case, tokens)
-    reached = np.concatenate([targets, tokens])
+    tags = [aim.target.rows[0] for aim in case.aims if aim.target.kind == "tag"]
+    reached = np.concatenate([tokens, np.eye(len(case.logits), dtype=np.float32)[tags]])
     if groups:
         firsts, sizes = [first for first, _ in groups], [stop - first for first, stop in groups]
         landed = sanm.rolled(np.add.reduceat(reached, firsts, axis=1), mixing)
         reached = np.repeat(landed / np.array(sizes, np.float32), sizes, axis=1)
     else:
         reached = sanm.rolled(reached, mixing)
-    told = told_apart(reached[len(targets) :, case.trace.pieces[0].prompts :])
-    return found(case, reached[: len(targets)], told + notes)
+    told = told_apart(reached[: len(tokens), case.trace.pieces[0].prompts :])
+    return found(case, _of_targets(case, reached), told + notes)
+
+
+def _of_targets(case: Case, reached: FloatArray) -> FloatArray:
+    """Return the map of each target, (targets, N), of the maps of all tokens and then of the tags asked for.
+
+    What is carried down through the layers adds up, so the map of a word or text is the mean of its tokens'.
+    """
+    tags = iter(reached[len(case.trace.tokens) :])
+    maps = [next(tags) if aim.target.kind == "tag" else reached[slice(*aim.members)].mean(axis=0) for aim in case.aims]
+    return np.asarray(maps, np.float32)
 
 
 def rounding(case: Case) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from voxray.types import FloatArray, LayerWeights, NormWeights
+from voxray.types import FloatArray, IntArray, LayerWeights, NormWeights
 
 Path = Literal["both", "attention", "memory"]
 TOLD_APART = 0.02  # bits; maps that differ by less on average say the same of every token
@@ -167,16 +167,26 @@ class Layer:
 
     def _add_taps(self, squares: FloatArray, taps: FloatArray, *, with_attention: bool) -> None:
         """Add to squared norms (N, N) what taps (D, K) make of them."""
-        count = len(self.own)
-        from_rows = np.arange(count)[:, None]
-        at_rows = from_rows + before(taps) - np.arange(taps.shape[1])  # whom each tap takes a row to
-        there = (at_rows >= 0) & (at_rows < count)
-        places = (at_rows * count + from_rows)[there]
-        added = (np.square(self.own) @ np.square(taps))[there]
+        there, places = _reached(len(self.own), taps.shape[1], before(taps))
+        room = np.square(self.own)
+        added = room @ np.square(taps)
         if with_attention:
             for looks, carried in zip(self.attention, self.carried, strict=True):
-                added += 2 * looks.reshape(-1)[places] * ((carried * self.own) @ taps)[there]
-        squares.reshape(-1)[places] += added
+                np.multiply(carried, self.own, out=room)  # fresh memory would cost more than the product
+                added += 2 * looks.reshape(-1)[places] * (room @ taps)
+        squares.reshape(-1)[places[there]] += added[there]
+
+
+def _reached(count: int, taps: int, back: int) -> tuple[npt.NDArray[np.bool_], IntArray]:
+    """Return where each tap takes each of some rows to.
+
+    Returns:
+        Whether that lies within the rows, (N, K), and its place among (N, N) entries laid end to end; 0 where it does not.
+    """
+    from_rows = np.arange(count)[:, None]
+    at_rows = from_rows + back - np.arange(taps)
+    there = (at_rows >= 0) & (at_rows < count)
+    return there, np.where(there, at_rows * count + from_rows, 0)
 
 
 def take_apart(
