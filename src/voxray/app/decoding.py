@@ -7,6 +7,7 @@ seconds. It is killed when it takes longer, and what it writes beyond the limit 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -84,11 +85,8 @@ def _decoder(content: bytes, most: int) -> tuple[int, npt.NDArray[np.float32], s
 
 
 def _feed(pipe: IO[bytes], content: bytes) -> None:
-    try:
-        with pipe as stream:
-            stream.write(content)
-    except (BrokenPipeError, OSError):  # the decoder had seen enough
-        pass
+    with contextlib.suppress(OSError), pipe as stream:  # a decoder that has seen enough takes no more
+        stream.write(content)
 
 
 # --- In the process -------------------------------------------------------------------------------------------------------
