@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from voxray.measures import similarity
 from voxray.types import OptionError, frozen
 
 Float64Array = npt.NDArray[np.float64]
@@ -89,9 +90,8 @@ def jensen_shannon(expected: npt.ArrayLike, found: npt.ArrayLike) -> Float64Arra
         expected: (B,) amounts of at least 0, not all 0; they are scaled to sum to 1.
         found: (..., B) likewise.
     """
-    p, q = _shares(expected, "expected"), _shares(found, "found")
-    middle = (p + q) / 2
-    return np.asarray((_divergence(p, middle) + _divergence(q, middle)) / 2, np.float64)
+    q = _shares(found, "found")
+    return similarity.jensen_shannon(np.broadcast_to(_shares(expected, "expected"), q.shape), q)
 
 
 def counts_of(categories: Mapping[str, float], names: list[str]) -> Float64Array:
@@ -219,13 +219,6 @@ def _largest_gap(values: Float64Array, below: Float64Array, upto: Float64Array) 
     above = np.where(last, np.abs(steps - upto), 0.0)
     under = np.where(first, np.abs(steps - 1 / size - below), 0.0)
     return np.asarray(np.maximum(above, under).max(axis=-1), np.float64)
-
-
-def _divergence(p: Float64Array, q: Float64Array) -> Float64Array:
-    """Return Kullback and Leibler's divergence in bits; q is above 0 wherever p is."""
-    p, q = np.broadcast_arrays(p, q)
-    ratio = np.divide(p, q, out=np.ones(q.shape), where=p > 0)
-    return np.asarray((p * np.log2(ratio)).sum(axis=-1), np.float64)
 
 
 def _shares(amounts: npt.ArrayLike, name: str) -> Float64Array:
