@@ -2,7 +2,7 @@
 
     PYTHONPATH=training python benchmarks/causes.py [--clips 420] [--seed 2] [--out docs]
 
-Every clip is said anew by eSpeak NG (``training/truespeech``: a sentence that the model was not trained on, with exact word
+Every clip is said anew by eSpeak NG (``voxray.truespeech``: a sentence that the model was not trained on, with exact word
 times), and one plant is put into each of several copies:
 
 - noise: a burst of steady noise (white, pink, brown, speech-shaped, hum or street) over one word, 0 to 10 dB above the word;
@@ -41,10 +41,10 @@ from typing import Any
 import numpy as np
 
 import voxray
-from truespeech import sounds as makers
-from truespeech.clip import CLEAN, Clip
-from truespeech.lexicon import SPACED, lexicon
-from truespeech.workers import clips
+from voxray.truespeech import sounds as makers
+from voxray.truespeech.clip import CLEAN, Clip
+from voxray.truespeech.lexicon import SPACED, lexicon
+from voxray.truespeech.workers import clips
 from voxray import sounds
 from voxray.studies.causes import CAUSES, Cause, causes_of
 from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose

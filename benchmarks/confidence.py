@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 import voxray
-from truespeech.clip import Clip, Recipe
-from truespeech.voices import HELD_OUT, KNOWN
-from truespeech.workers import clips
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.voices import HELD_OUT, KNOWN
+from voxray.truespeech.workers import clips
 from voxray.measures import calibration
 from voxray.measures.confidence import max_probability, tsallis, word
 from voxray.models import BUNDLED

@@ -2,7 +2,7 @@
 
     PYTHONPATH=training python benchmarks/evaluate.py [--clips 100] [--copies 12] [--rounds 5] [--model PATH]
 
-Clips are said by eSpeak NG (``training/truespeech``) in five languages, with noise, rooms and events, and evaluated without causes.
+Clips are said by eSpeak NG (``voxray.truespeech``) in five languages, with noise, rooms and events, and evaluated without causes.
 
 - Throughput: the same manifest (every clip ``--copies`` times) is evaluated by one and by two processes, in turn, and clips a
   second are counted once every worker is at work; the whole call, with opening the model in each process, is told beside it.
@@ -28,8 +28,8 @@ import numpy as np
 import voxray
 from bare import FloatArray
 from plain_runtime import alternate, table
-from truespeech.clip import Clip, Recipe
-from truespeech.workers import clips
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.workers import clips
 from voxray.manifest import Item, read_manifest
 from voxray.studies.corpus import evaluate, opened
 from voxray.studies.folder import RunFolder

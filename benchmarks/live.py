@@ -2,7 +2,7 @@
 
     PYTHONPATH=training python benchmarks/live.py [--minutes 5] [--speed 1] [--clean 30] [--model PATH] [--seed 0]
 
-Speech is said by eSpeak NG (``training/truespeech``) in five languages, clip after clip with pauses of 0.6 to 1 s, so that every
+Speech is said by eSpeak NG (``voxray.truespeech``) in five languages, clip after clip with pauses of 0.6 to 1 s, so that every
 word's end is known. It is fed in chunks of 100 ms at ``--speed`` times real speed (0: as fast as possible; then there is no clock,
 and a word's latency counts the sound that had come in and the time of that one recognition).
 
@@ -30,8 +30,8 @@ from rapidfuzz.distance import Levenshtein
 
 import voxray
 from bare import FloatArray
-from truespeech.clip import CLEAN
-from truespeech.workers import clips
+from voxray.truespeech.clip import CLEAN
+from voxray.truespeech.workers import clips
 from voxray.sounds import with_noise
 from voxray.studies.drift import Profile
 from voxray.studies.live import LiveEvent, LiveRecogniser

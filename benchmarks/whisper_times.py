@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 
 import voxray
-from truespeech.clip import CLEAN, Clip
-from truespeech.spoken import Word
-from truespeech.voices import HELD_OUT
-from truespeech.workers import clips
+from voxray.truespeech.clip import CLEAN, Clip
+from voxray.truespeech.spoken import Word
+from voxray.truespeech.voices import HELD_OUT
+from voxray.truespeech.workers import clips
 from voxray.edits import align
 from voxray.types import Audio
 

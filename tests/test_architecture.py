@@ -27,6 +27,8 @@ RULES: dict[str, set[str]] = {
     "edges": BASE,
     "warping": BASE,
     "dictation": BASE | {"ctc", "vocabulary"},
+    "standing": BASE,
+    "truespeech": BASE,
     "vad": BASE,
     "vocabulary": BASE,
     "alignment": BASE | {"vocabulary"},
@@ -46,7 +48,7 @@ RULES: dict[str, set[str]] = {
     "lens": BASE | {"case", "sanm"},
     "mixing": BASE | {"case", "masking", "methods", "sanm"},
     "methods": BASE | {"alignment", "case", "ctc", "masking", "mixing", "sanm", "targets"},
-    "explanation": BASE | {"case", "lens", "methods", "models", "targets", "trace"},
+    "explanation": BASE | {"case", "lens", "methods", "models", "standing", "targets", "trace"},
     "listen": BASE | {"storage"},
     "texts": BASE | {"vocabulary"},
     "edits": BASE | {"texts"},
@@ -68,10 +70,11 @@ RULES: dict[str, set[str]] = {
         "frontend",
         "lens",
         "manifest",
+        "masking",
         "measures",
         "methods",
     }
-    | {"models", "sounds", "storage", "targets", "texts", "trace", "vad", "views", "vocabulary"},
+    | {"models", "sounds", "storage", "targets", "texts", "trace", "truespeech", "vad", "views", "vocabulary"},
     "views": BASE | {"alignment", "storage"},
     "plot": BASE | {"attention", "frontend", "trace", "views"},
     "demo": {"trace"},
@@ -81,7 +84,7 @@ RULES: dict[str, set[str]] = {
     "__main__": {"cli"},
     "__init__": BASE
     | {"api", "attention", "demo", "edits", "explanation", "exports", "frontend", "lens", "listen", "manifest", "methods", "plot"}
-    | {"studies", "texts", "trace", "alignment"},
+    | {"standing", "studies", "texts", "trace", "alignment"},
 }
 ONNX_ROOMS = {"graph"}
 PLOT_ROOMS = {"views"}

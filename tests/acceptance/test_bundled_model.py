@@ -12,9 +12,9 @@ import pytest
 from recipe.agreement import RECIPE, SEED, sounds
 from recipe.evaluate import KINDS, evaluate, evaluation_sets
 from recipe.tokens import vocabulary
-from truespeech.clip import Clip
-from truespeech.lexicon import LANGUAGES
-from truespeech.workers import clips
+from voxray.truespeech.clip import Clip
+from voxray.truespeech.lexicon import LANGUAGES
+from voxray.truespeech.workers import clips
 from voxray.models import BUNDLED
 from voxray.types import Audio
 

@@ -187,10 +187,10 @@ Spoken = tuple[Audio, list[tuple[float, float]]]
 def swaps() -> list[tuple[tuple[Spoken, Spoken], list[str]]]:
     """Sentences of four words said one by one, as they are and with the two in the middle swapped; where each word lies, in s."""
     pytest.importorskip("espeakng_loader", reason="the engine of the synthetic speech is for development only")
-    from truespeech.clip import LEVEL, rms
-    from truespeech.engine import Manner, engine
-    from truespeech.lexicon import lexicon
-    from truespeech.spoken import RATE, Speaker, concat
+    from voxray.truespeech.clip import LEVEL, rms
+    from voxray.truespeech.engine import Manner, engine
+    from voxray.truespeech.lexicon import lexicon
+    from voxray.truespeech.spoken import RATE, Speaker, concat
 
     def joined(words: list[Any]) -> Spoken:
         gap, edge = np.zeros(round(0.12 * RATE), np.float32), np.zeros(round(0.3 * RATE), np.float32)

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 import voxray
-from truespeech.clip import Clip, Recipe
-from truespeech.spoken import RATE, Sound
-from truespeech.workers import clips
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.spoken import RATE, Sound
+from voxray.truespeech.workers import clips
 from voxray.types import Audio
 
 SEED = 31

@@ -9,9 +9,9 @@ from typing import Any
 from recipe.evaluate import KINDS
 from recipe.plan import DRAWN, Plan, Size
 from recipe.tokens import vocabulary
-from truespeech.clip import Recipe
-from truespeech.lexicon import LANGUAGES, lexicon
-from truespeech.voices import HELD_OUT, KNOWN
+from voxray.truespeech.clip import Recipe
+from voxray.truespeech.lexicon import LANGUAGES, lexicon
+from voxray.truespeech.voices import HELD_OUT, KNOWN
 
 NAMES = {"zh": "Mandarin", "yue": "Cantonese", "en": "English", "ja": "Japanese", "ko": "Korean"}
 SETS = {
@@ -45,7 +45,7 @@ Korean, and the official tags.
 
 ## Data
 
-Speech made by eSpeak NG 1.52 while the training ran ([`training/truespeech`](../../../../training/README.md)): {words}
+Speech made by eSpeak NG 1.52 while the training ran ([`voxray.truespeech`](../../../../training/README.md)): {words}
 words, drawn as {drawn}; {grammar:.0%} of the sentences follow simple patterns, the others are words in open order; {known} voice
 variants ({new} more are held out); neutral, happy, sad and angry by rate, pitch, range, loudness and vocal effort; music, applause,
 laughter and coughs in {eventful:.0%} of the clips; noise, rooms, narrow bands and gains. One sentence in ten, chosen by its

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from recipe.agreement import sounds
-from truespeech.clip import CLEAN, Clip, Recipe, Span
-from truespeech.spoken import RATE
-from truespeech.voices import HELD_OUT
-from truespeech.workers import clips
+from voxray.truespeech.clip import CLEAN, Clip, Recipe, Span
+from voxray.truespeech.spoken import RATE
+from voxray.truespeech.voices import HELD_OUT
+from voxray.truespeech.workers import clips
 from voxray.types import Audio
 
 SEED = 21

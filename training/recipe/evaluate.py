@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from recipe.tokens import FRAME
-from truespeech.clip import CLEAN, Clip, Recipe
-from truespeech.lexicon import LANGUAGES, SPACED
-from truespeech.spoken import RATE
-from truespeech.voices import HELD_OUT
-from truespeech.workers import clips
 from voxray.models.sensevoice import PROMPTS, WINDOW_CENTRE
+from voxray.truespeech.clip import CLEAN, Clip, Recipe
+from voxray.truespeech.lexicon import LANGUAGES, SPACED
+from voxray.truespeech.spoken import RATE
+from voxray.truespeech.voices import HELD_OUT
+from voxray.truespeech.workers import clips
 from voxray.types import Audio, Transcript
 
 SEED = 11

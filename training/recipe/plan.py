@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from truespeech.clip import Recipe
+from voxray.truespeech.clip import Recipe
 
 FEATURES = 560  # seven frames of 80 mel bands
 PROMPT_ROWS = 16  # of the embedding, from which the four prompts are taken

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from recipe.plan import FEATURES
 from recipe.tokens import Target, target
-from truespeech.clip import Clip, Recipe
-from truespeech.workers import Work, make
 from voxray.frontend import Cmvn, fbank, stack
 from voxray.models.sensevoice import PROMPTS
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.workers import Work, make
 from voxray.types import Audio
 
 Half = npt.NDArray[np.float16]

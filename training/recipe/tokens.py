@@ -11,10 +11,10 @@ import functools
 from dataclasses import dataclass
 from itertools import pairwise
 
-from truespeech.clip import Clip
-from truespeech.lexicon import LANGUAGES, SPACED, lexicon
-from truespeech.spoken import RATE, Word
 from voxray.models.sensevoice import BLANK
+from voxray.truespeech.clip import Clip
+from voxray.truespeech.lexicon import LANGUAGES, SPACED, lexicon
+from voxray.truespeech.spoken import RATE, Word
 
 FIRST = ("<unk>", "<s>", "</s>")
 STOP = {"zh": "。", "yue": "。", "ja": "。", "en": ".", "ko": "."}

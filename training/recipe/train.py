@@ -24,10 +24,10 @@ from recipe.model import SenseVoice
 from recipe.plan import CLIPS, FEATURES, Machine, Plan, Size
 from recipe.shards import Example, Featuriser, Shelf, batches, fitting, produce, statistics
 from recipe.tokens import tag, vocabulary
-from truespeech.clip import CLEAN
-from truespeech.workers import Work, make, processors
 from voxray.frontend import Cmvn
 from voxray.models.sensevoice import BLANK, LANGUAGES, PROMPTS, WITH_ITN, WITHOUT_ITN
+from voxray.truespeech.clip import CLEAN
+from voxray.truespeech.workers import Work, make, processors
 
 TRAIN_SEED, CHECK_SEED, STATISTICS_SEED = 1, 2, 3
 CHECKED = 320  # clips that every epoch is checked on

@@ -54,11 +54,12 @@ WHOLE = 1e-3  # seconds that a Lhotse cut may fall short of its recording and st
 
 @dataclass(frozen=True, slots=True)
 class WordTime:
-    """A word of the reference with its start and end in seconds of the clip."""
+    """A word of the reference with its start and end in seconds of the clip; ``exact`` where both are known to a frame."""
 
     text: str
     start: float
     end: float
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +239,7 @@ def _word(told: Mapping[str, Any]) -> WordTime:
         end = start + length
     if text is None or start is None or end is None or end < start:
         raise BadLineError(f"the times of a word are {_told(told)}, but word, start and end were expected")
-    return WordTime(text, start, end)
+    return WordTime(text, start, end, told.get("exact") is not False)
 
 
 def _label(value: Any, name: str) -> str | None:

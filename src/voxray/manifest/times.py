@@ -4,7 +4,7 @@ Every form gives words by the name of their sound without its ending; a file abo
 the empty name. Times are seconds.
 
 - JSON: a list of ``{"word": ..., "start": ..., "end": ...}``, an object with such a list in ``words``, or an object of those by
-  file name, as ``training/truespeech`` and the bundled ``truth.json`` write them.
+  file name, as ``voxray.truespeech`` and the bundled ``truth.json`` write them.
 - TextGrid, long form: the tier called ``words`` (any case), or else the first interval tier; empty intervals are pauses.
 - CTM: ``name channel start duration word [confidence]``, a line a word; lines that begin with ``;;`` are comments.
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from recipe.evaluate import Tally, distance, drifts, spread
-from truespeech.clip import Clip
-from truespeech.spoken import Word
+from voxray.truespeech.clip import Clip
+from voxray.truespeech.spoken import Word
 from voxray.types import Token, Transcript
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from recipe.shards import Example, Featuriser, Shelf, batches, fitting, rows_of
 from recipe.tokens import Target
-from truespeech.clip import Recipe
-from truespeech.workers import clips
 from voxray.frontend import Cmvn, features
+from voxray.truespeech.clip import Recipe
+from voxray.truespeech.workers import clips
 from voxray.types import Audio
 
 

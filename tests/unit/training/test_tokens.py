@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from recipe.tokens import BLANK, STOP, TAGS, Target, pieces_of, tag, target, vocabulary
-from truespeech.clip import Clip
-from truespeech.lexicon import LANGUAGES, lexicon
-from truespeech.spoken import Word
+from voxray.truespeech.clip import Clip
+from voxray.truespeech.lexicon import LANGUAGES, lexicon
+from voxray.truespeech.spoken import Word
 
 IDS = {token: index for index, token in enumerate(vocabulary())}
 

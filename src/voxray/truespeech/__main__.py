@@ -1,4 +1,4 @@
-"""The command line: ``python -m truespeech OUT`` writes clips as WAV, each with its truth beside it as JSON."""
+"""The command line: ``python -m voxray.truespeech OUT`` writes clips as WAV, each with its truth beside it as JSON."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from truespeech.clip import CLEAN, Clip, Recipe
-from truespeech.lexicon import LANGUAGES
-from truespeech.spoken import RATE
-from truespeech.voices import HELD_OUT
-from truespeech.workers import clips
+from voxray.truespeech.clip import CLEAN, Clip, Recipe
+from voxray.truespeech.lexicon import LANGUAGES
+from voxray.truespeech.spoken import RATE
+from voxray.truespeech.voices import HELD_OUT
+from voxray.truespeech.workers import clips
+from voxray.types import OptionError
 
 BAD_INPUT, STOPPED = 2, 130  # exit codes
 MOST = 1_000_000  # six digits name a clip
@@ -33,11 +34,13 @@ class Written:
 def main() -> None:
     """Run the command line; anything that the user can mend ends as one line and exit code 2."""
     try:
-        command.main(prog_name="python -m truespeech", standalone_mode=False)
+        command.main(prog_name="python -m voxray.truespeech", standalone_mode=False)
     except click.exceptions.Abort:
         _end("stopped", STOPPED)
     except click.ClickException as error:
         _end(error.format_message(), BAD_INPUT)
+    except OptionError as error:
+        _end(str(error), BAD_INPUT)
     except OSError as error:
         _end(f"the output cannot be written: {error.strerror}; choose another place", BAD_INPUT)
     except RuntimeError as error:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.signal import butter, sosfiltfilt
 
-from truespeech.clip import CLEAN, Recipe
-from truespeech.engine import PHONEME, WORD, Event, Manner, Utterance, engine
-from truespeech.lexicon import LANGUAGES, Entry, lexicon
-from truespeech.spoken import RATE, Rejected, Speaker, concat, resampled, sentence
-from truespeech.voices import EMOTIONS, KNOWN, manner
-from truespeech.workers import Work, clips, make
+from voxray.truespeech.clip import CLEAN, Recipe
+from voxray.truespeech.engine import PHONEME, WORD, Event, Manner, Utterance, engine
+from voxray.truespeech.lexicon import LANGUAGES, Entry, lexicon
+from voxray.truespeech.spoken import RATE, Rejected, Speaker, concat, resampled, sentence
+from voxray.truespeech.voices import EMOTIONS, KNOWN, manner
+from voxray.truespeech.workers import Work, clips, make
 
 SPEAKER = Speaker("en", "m3", Manner())
 ENTRIES = (Entry("AB", "ab"), Entry("CD", "cd"))

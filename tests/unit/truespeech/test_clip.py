@@ -12,13 +12,13 @@ import pytest
 import soundfile
 from scipy.signal import correlate
 
-from truespeech import sounds
-from truespeech.clip import CLEAN, LEVEL, Recipe, is_held_out, make_clip, rms
-from truespeech.engine import PHONEME, WORD, Event, Utterance, engine
-from truespeech.lexicon import LANGUAGES, lexicon
-from truespeech.spoken import RATE, Rejected
-from truespeech.voices import EMOTIONS, HELD_OUT, KNOWN
-from truespeech.workers import Work, make
+from voxray.truespeech import sounds
+from voxray.truespeech.clip import CLEAN, LEVEL, Recipe, is_held_out, make_clip, rms
+from voxray.truespeech.engine import PHONEME, WORD, Event, Utterance, engine
+from voxray.truespeech.lexicon import LANGUAGES, lexicon
+from voxray.truespeech.spoken import RATE, Rejected
+from voxray.truespeech.voices import EMOTIONS, HELD_OUT, KNOWN
+from voxray.truespeech.workers import Work, make
 
 HISS = 1e-3  # RMS of the floor of every clip
 ALONE = replace(CLEAN, concat=1.0)

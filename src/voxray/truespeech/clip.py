@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from scipy.signal import oaconvolve
 
-from truespeech import sounds
-from truespeech.engine import Engine
-from truespeech.lexicon import LANGUAGES, Entry, lexicon
-from truespeech.spoken import RATE, TRIM, Rejected, Sound, Speaker, Spoken, Word, concat, sentence
-from truespeech.voices import EMOTIONS, KNOWN, manner
+from voxray.truespeech import sounds
+from voxray.truespeech.engine import Engine
+from voxray.truespeech.lexicon import LANGUAGES, Entry, lexicon
+from voxray.truespeech.spoken import RATE, TRIM, Rejected, Sound, Speaker, Spoken, Word, concat, sentence
+from voxray.truespeech.voices import EMOTIONS, KNOWN, manner
 
 NO_SPEECH, NO_EMOTION, NO_EVENT, SPEECH = "nospeech", "EMO_UNKNOWN", "Event_UNK", "Speech"
 LEVEL = 0.06  # RMS of a neutral voice at no gain, full scale 1
@@ -74,6 +73,8 @@ class Clip:
 
     def write(self, path: Path) -> None:
         """Write ``path`` as 16-bit WAV and the truth beside it as JSON."""
+        import soundfile
+
         soundfile.write(path, self.samples, RATE, subtype="PCM_16")
         path.with_suffix(".json").write_text(json.dumps(self.truth(), ensure_ascii=False, indent=1), encoding="utf-8")
 

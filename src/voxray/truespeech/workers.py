@@ -16,23 +16,35 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from truespeech.clip import Clip, Recipe, make_clip
-from truespeech.engine import engine
-from truespeech.spoken import Rejected
+from voxray.truespeech.clip import Clip, Recipe, make_clip
+from voxray.truespeech.engine import engine, files
+from voxray.truespeech.spoken import Rejected
 
 Result = TypeVar("Result")
+Made_co = TypeVar("Made_co", covariant=True)
 ATTEMPTS = 5
 GROUP = 16  # clips made by one child: a fork costs as much as two clips
 AHEAD = 3  # groups asked of a worker before the first is fetched, so that none waits for us
 
 
+class Job(Protocol[Made_co]):
+    """What the workers do for each index. It must be picklable; the seed is named where it fails."""
+
+    @property
+    def seed(self) -> int:
+        """What everything is drawn from."""
+
+    def __call__(self, index: int, attempt: int = 0) -> Made_co:
+        """Make the result of one index from the seed, the index and the attempt alone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work(Generic[Result]):
-    """What the workers do for each index: draw the clip of ``recipe`` and ``seed``, and hand it to ``finish``.
+    """Clips of a recipe: draw the clip of ``recipe`` and ``seed``, and hand it to ``finish``.
 
     ``finish`` runs in the child, so that what travels between processes is its result only; it must be picklable.
     """
@@ -69,7 +81,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make(work: Work[Result], span: range, processes: int | None = None) -> Iterator[Result]:
+def make(work: Job[Result], span: range, processes: int | None = None) -> Iterator[Result]:
     """Do the work of each index of ``span``, several at once, and return the results in order.
 
     Clips are made in groups of sixteen that begin at multiples of sixteen; a span that does not costs the whole groups.
@@ -77,7 +89,9 @@ def make(work: Work[Result], span: range, processes: int | None = None) -> Itera
     Raises:
         RuntimeError: if a clip crashes the engine, or is rejected, in five attempts; if its making or ``finish`` fails;
             if a worker dies.
+        OptionError: if the engine is not installed.
     """
+    files()  # a worker could only die of it
     context = get_context("spawn")  # a fork of this process would take its threads and its memory along
     workers = []
     groups = range(span.start // GROUP, -(-span.stop // GROUP))
@@ -119,7 +133,7 @@ def _received(connection: Connection) -> list[Any]:
     return list(results)
 
 
-def _serve(connection: Connection, work: Work[Any]) -> None:
+def _serve(connection: Connection, work: Job[Any]) -> None:
     """Answer every group with its results or an error, until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the other end: it closes the connection
     engine()
@@ -131,7 +145,7 @@ def _serve(connection: Connection, work: Work[Any]) -> None:
             return
 
 
-def _made(work: Work[Any], group: int) -> list[Any] | Exception:
+def _made(work: Job[Any], group: int) -> list[Any] | Exception:
     """Return the results of a group; a clip that ends the child is drawn anew, the others as they were."""
     attempts = [0] * GROUP
     while True:
@@ -146,7 +160,7 @@ def _made(work: Work[Any], group: int) -> list[Any] | Exception:
             return RuntimeError(f"clip {index} of seed {work.seed} crashed the engine or was rejected {ATTEMPTS} times")
 
 
-def _in_child(work: Work[Any], group: int, attempts: list[int]) -> list[Any]:
+def _in_child(work: Job[Any], group: int, attempts: list[int]) -> list[Any]:
     """Return the results of a group up to the clip that ended the child."""
     reader, writer = os.pipe()
     child = os.fork()
@@ -161,14 +175,14 @@ def _in_child(work: Work[Any], group: int, attempts: list[int]) -> list[Any]:
     with os.fdopen(reader, "rb") as pipe:
         while True:
             try:
-                results.append(pickle.load(pipe))
+                results.append(pickle.load(pipe))  # noqa: S301 - from our own child
             except (EOFError, pickle.UnpicklingError):
                 break
     os.waitpid(child, 0)
     return results
 
 
-def _write(pipe: BinaryIO, work: Work[Any], group: int, attempts: list[int]) -> None:
+def _write(pipe: BinaryIO, work: Job[Any], group: int, attempts: list[int]) -> None:
     """Write the results of a group up to the first that is rejected, or that fails: then an error, for no draw mends that."""
     for index, attempt in enumerate(attempts, group * GROUP):
         try:

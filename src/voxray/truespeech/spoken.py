@@ -18,11 +18,10 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import soxr
 
-from truespeech.engine import PHONEME, WORD, Engine, Event, Manner
-from truespeech.lexicon import Entry
-from truespeech.voices import ENGINE_LANGUAGE
+from voxray.truespeech.engine import PHONEME, WORD, Engine, Event, Manner
+from voxray.truespeech.lexicon import Entry
+from voxray.truespeech.voices import ENGINE_LANGUAGE
 
 RATE = 16_000
 TRIM = 0.01  # of the peak: where a word alone begins and ends
@@ -119,6 +118,8 @@ def resampled(samples: npt.NDArray[np.int16], rate: int) -> Sound:
     """Return int16 samples of any rate as float32 at 16 kHz, filtered without phase shift."""
     if not len(samples):
         raise Rejected("no sound")
+    import soxr
+
     result: Sound = soxr.resample(samples.astype(np.float32) / FULL_SCALE, rate, RATE)
     return result
 

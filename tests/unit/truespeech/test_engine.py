@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from truespeech.engine import PHONEME, WORD, EngineError, Manner, engine
+from voxray.truespeech.engine import PHONEME, WORD, EngineError, Manner, engine
 
 VOICE = "en-us+m3"
 TEXT = "green bananas, my apple"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from truespeech import sounds
+from voxray.truespeech import sounds
 
 SEEDS = range(50)
 FOUR_SECONDS = 4 * sounds.RATE

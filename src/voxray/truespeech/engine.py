@@ -1,7 +1,7 @@
 """eSpeak NG, called in this process: text in, samples and events out.
 
 The engine keeps its state in C globals and now and then crashes the process on a rare voice or parameter set. Nothing
-here defends against that: :mod:`truespeech.workers` runs engines in processes of their own and starts a crashed one again.
+here defends against that: :mod:`voxray.truespeech.workers` runs engines in processes of their own and starts a crashed one again.
 
 **Source:** the event structure and the constants are those of eSpeak NG 1.52's ``speak_lib.h``.
 """
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import espeakng_loader
 import numpy as np
 import numpy.typing as npt
+
+from voxray.types import OptionError
 
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_PHONEME_EVENTS = 0x0001
@@ -104,9 +105,9 @@ class Engine:
     """The engine of this process. Make it by :func:`engine`; a process can hold one only."""
 
     def __init__(self) -> None:
-        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        path, data = files()
+        self._library = ctypes.CDLL(path)
         self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-        data: str = espeakng_loader.get_data_path()
         options = INITIALIZE_PHONEME_EVENTS | INITIALIZE_DONT_EXIT
         self.rate: int = self._library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), options)
         if self.rate <= 0:
@@ -173,6 +174,19 @@ class Engine:
                 self._events.append(Event(PHONEME, event.sample, 0, 0, name))
             at += 1
         return 0
+
+
+def files() -> tuple[str, str]:
+    """Return where eSpeak NG's library and its data lie.
+
+    Raises:
+        OptionError: if it is not installed.
+    """
+    try:
+        import espeakng_loader
+    except ImportError:
+        raise OptionError("speech is made by eSpeak NG, which is not installed; pip install 'voxray[speech]'") from None
+    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 
 
 @functools.cache

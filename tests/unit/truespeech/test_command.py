@@ -1,4 +1,4 @@
-"""``python -m truespeech``: what it writes, and that bad input ends in one line."""
+"""``python -m voxray.truespeech``: what it writes, and that bad input ends in one line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import sys
 import pytest
 import soundfile
 
-from truespeech.__main__ import main, recipe
-from truespeech.clip import Recipe, is_held_out
-from truespeech.voices import HELD_OUT
+from voxray.truespeech.__main__ import main, recipe
+from voxray.truespeech.clip import Recipe, is_held_out
+from voxray.truespeech.voices import HELD_OUT
 
 
 @pytest.fixture

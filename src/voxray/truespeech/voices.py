@@ -6,20 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from truespeech.engine import Manner
+from voxray.truespeech.engine import Manner
 
 ENGINE_LANGUAGE = {"zh": "cmn", "yue": "yue", "en": "en-us", "ja": "ja", "ko": "ko"}
 
 # Left out: whispers (no pitch to carry a tone), effects (Demonic, croak, robots that clip), and copies of other voices.
-KNOWN = tuple(
-    (
-        "Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Mike Nguyen Reed Storm adam anika "
-        "announcer antonio aunty belinda benjamin david ed edward f1 f2 f3 f5 grandma grandpa gustave ian iven2 iven4 john "
-        "kaukovalta klatt klatt2 klatt3 klatt6 m1 m2 m3 m4 m7 m8 max michel miguel mike2 pablo paul pedro quincy rob robosoft4 "
-        "sandro shelby steph steph3 travis zac"
-    ).split()
+_KNOWN = (
+    "Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee Marco Mario Mike Nguyen Reed Storm adam anika "
+    "announcer antonio aunty belinda benjamin david ed edward f1 f2 f3 f5 grandma grandpa gustave ian iven2 iven4 john "
+    "kaukovalta klatt klatt2 klatt3 klatt6 m1 m2 m3 m4 m7 m8 max michel miguel mike2 pablo paul pedro quincy rob robosoft4 "
+    "sandro shelby steph steph3 travis zac"
 )
-HELD_OUT = tuple("Michael UniRobot edward2 f4 klatt4 linda m6 marcelo norbert steph2 victor Gene2".split())
+_HELD_OUT = "Michael UniRobot edward2 f4 klatt4 linda m6 marcelo norbert steph2 victor Gene2"
+KNOWN = tuple(_KNOWN.split())
+HELD_OUT = tuple(_HELD_OUT.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Prosody:
 
     Attributes:
         rate: words a minute.
-        pitch, range: as in :class:`~truespeech.engine.Manner`.
+        pitch, range: as in :class:`~voxray.truespeech.engine.Manner`.
         effort: spectral tilt in dB an octave; a pressed voice is brighter, a soft one darker.
         level: dB relative to a neutral voice.
     """

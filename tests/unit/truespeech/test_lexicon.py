@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from truespeech import lexicon as module
-from truespeech.clip import is_held_out
-from truespeech.engine import engine
-from truespeech.lexicon import LANGUAGES, Entry, lexicon
-from truespeech.voices import ENGINE_LANGUAGE
+from voxray.truespeech import lexicon as module
+from voxray.truespeech.clip import is_held_out
+from voxray.truespeech.engine import engine
+from voxray.truespeech.lexicon import LANGUAGES, Entry, lexicon
+from voxray.truespeech.voices import ENGINE_LANGUAGE
 
 every_language = pytest.mark.parametrize("language", LANGUAGES)
 

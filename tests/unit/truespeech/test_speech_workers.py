@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from truespeech.clip import Recipe
-from truespeech.engine import EngineError
-from truespeech.spoken import Rejected
-from truespeech.workers import ATTEMPTS, Work, clips, make
+from voxray.truespeech.clip import Recipe
+from voxray.truespeech.engine import EngineError
+from voxray.truespeech.spoken import Rejected
+from voxray.truespeech.workers import ATTEMPTS, Work, clips, make
 
 SEED, COUNT, PLACE = 5, 40, 5
 
