@@ -14,11 +14,6 @@ from voxray.cli.methods import method_told, nature_of
 
 PAGE = Path(__file__).parent.parent / "docs" / "methods.md"
 BEGIN, END = "<!-- made by scripts/methods_page.py: begin -->", "<!-- made by scripts/methods_page.py: end -->"
-NATURES = {
-    "adds up": "explanation; its cells and parts sum to the score",
-    "explanation": "explanation",
-    "view": "**view, not an explanation**",
-}
 NEEDS = {
     "split": "operators through which a score splits into shares",
     "gradients": "operators with a gradient rule",
@@ -44,7 +39,7 @@ def section(name: str) -> str:
     facts = [
         f"### {name}",
         "",
-        f"{kind.title[0].upper()}{kind.title[1:]}: {NATURES[nature_of(kind)]}.",
+        f"{kind.title[0].upper()}{kind.title[1:]}: {nature_of(kind)}.",
         "",
         f"- **Answers:** {kind.answers}",
         f"- **Cannot:** {kind.cannot}",

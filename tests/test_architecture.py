@@ -27,7 +27,9 @@ RULES: dict[str, set[str]] = {
     "edges": BASE,
     "warping": BASE,
     "dictation": BASE | {"ctc", "vocabulary"},
+    "seams": BASE,
     "standing": BASE,
+    "timing": BASE | {"alignment", "seams"},
     "truespeech": BASE,
     "vad": BASE,
     "vocabulary": BASE,
@@ -40,7 +42,8 @@ RULES: dict[str, set[str]] = {
     "tracefile": BASE | {"storage", "trace"},
     "attention": BASE | {"trace"},
     "models": BASE
-    | {"audio", "ctc", "dictation", "edges", "front", "frontend", "graph", "trace", "transcript", "vad", "vocabulary", "warping"},
+    | {"audio", "ctc", "dictation", "edges", "front", "frontend", "graph", "timing", "trace", "transcript", "vad", "vocabulary"}
+    | {"warping"},
     "targets": BASE | {"ctc", "trace", "vocabulary"},
     "case": BASE | {"front", "frontend", "models", "targets", "trace"},
     "masking": BASE | {"alignment", "front"},

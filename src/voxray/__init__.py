@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from voxray.lens import Lens
     from voxray.listen import evidence_sound, write_sound
     from voxray.manifest import read_manifest, read_times
+    from voxray.standing import Standing, explains, standing_of
+    from voxray.studies.bench import Benchmark, BenchOptions, bench
     from voxray.studies.compare import ComparisonDepth, ModelComparison, compare_models
     from voxray.studies.compare.writing import write_model_report
     from voxray.studies.corpus import Run, evaluate
@@ -95,6 +97,8 @@ _HOMES = {
     "diagnose": "voxray.studies.errors", "Diagnosis": "voxray.studies.errors", "Mistake": "voxray.studies.errors",
     "decisions": "voxray.studies.decisions", "Decision": "voxray.studies.decisions", "DecisionTrace": "voxray.studies.decisions",
     "evaluate": "voxray.studies.corpus", "Run": "voxray.studies.corpus", "Gate": "voxray.studies.gates",
+    "Standing": "voxray.standing", "explains": "voxray.standing", "standing_of": "voxray.standing",
+    "bench": "voxray.studies.bench", "Benchmark": "voxray.studies.bench", "BenchOptions": "voxray.studies.bench",
     "compare_models": "voxray.studies.compare", "ComparisonDepth": "voxray.studies.compare",
     "ModelComparison": "voxray.studies.compare", "write_model_report": "voxray.studies.compare.writing",
     "compare_runs": "voxray.studies.runs", "RunComparison": "voxray.studies.runs",
@@ -122,6 +126,8 @@ __all__ = [
     "Audio",
     "AudioError",
     "AudioInfo",
+    "BenchOptions",
+    "Benchmark",
     "Comparison",
     "ComparisonDepth",
     "Decision",
@@ -155,6 +161,7 @@ __all__ = [
     "Run",
     "RunComparison",
     "Spoken",
+    "Standing",
     "Step",
     "Stretch",
     "Tag",
@@ -167,6 +174,7 @@ __all__ = [
     "Why",
     "Word",
     "attention_map",
+    "bench",
     "compare",
     "compare_languages",
     "compare_models",
@@ -179,6 +187,7 @@ __all__ = [
     "evaluate",
     "evidence_sound",
     "explain",
+    "explains",
     "find_model",
     "head_atlas",
     "known_models",
@@ -194,6 +203,7 @@ __all__ = [
     "read_manifest",
     "read_times",
     "report_of",
+    "standing_of",
     "stretches",
     "why",
     "word_start_errors",

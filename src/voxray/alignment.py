@@ -112,7 +112,7 @@ def _continues_word(before: str, text: str) -> bool:
         return True
     if text.startswith(" "):
         return False
-    return _is_punctuation(text) or not (_is_spaceless(text[:1]) or _is_spaceless(before[-1:]))
+    return _is_punctuation(text) or not (is_spaceless(text[:1]) or is_spaceless(before[-1:]))
 
 
 def _word(part: Sequence[Token], first: int) -> Word:
@@ -135,5 +135,6 @@ def _is_punctuation(text: str) -> bool:
     return all(unicodedata.category(letter)[0] in "PS" and letter not in "'’" for letter in text.strip())
 
 
-def _is_spaceless(letter: str) -> bool:
+def is_spaceless(letter: str) -> bool:
+    """Tell whether a character is of a script that is written without spaces."""
     return any(low <= ord(letter) <= high for low, high in SPACELESS)

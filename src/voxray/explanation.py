@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 from voxray.case import Case, Meter
 from voxray.lens import RIVALS, Lens, lens
 from voxray.methods import Explainer, Found, Needs, build, check_fits, default, kept_layers
+from voxray.standing import standing
 from voxray.targets import Aim, resolve
 from voxray.trace import Trace
 from voxray.types import OptionError, Progress, Relevance, TraceError
@@ -195,6 +196,7 @@ def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevan
     if case.twin_agreement is not None:
         kind, share = case.model.info.precision, f"{case.twin_agreement:.1%}"
         notes += (f"gradients are those of this {kind} file's floating-point twin, which decides {share} of the rows alike",)
+    place = standing(method.name, aim.target)
     return Relevance(
         scores=found.scores,
         grid=found.grid,
@@ -205,7 +207,8 @@ def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevan
         score=found.score,
         parts=found.parts,
         adds_up=method.adds_up,
-        view=method.view,
+        view=place.status == "view",
+        because=place.because,
         model=case.model.info,
         audio=case.trace.audio.name,
         language=case.trace.language,

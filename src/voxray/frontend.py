@@ -177,6 +177,24 @@ def stack(values: FloatArray, m: int = DEFAULT.lfr_m, n: int = DEFAULT.lfr_n) ->
     return stacked
 
 
+def unstack(values: FloatArray, m: int = DEFAULT.lfr_m, n: int = DEFAULT.lfr_n) -> FloatArray:
+    """Return the frames that ``stack`` laid side by side, each from the stack in whose middle it lies; the last one is repeated.
+
+    Args:
+        values: (T, m D) float32.
+        m: frames in a stack.
+        n: frames from stack to stack.
+
+    Returns:
+        (n T, D) float32: as many frames as so many stacks are made of at most.
+    """
+    stacks = values.reshape(len(values), m, -1)
+    frames = np.arange(n * len(values))
+    owners = np.minimum((frames + n // 2) // n, len(values) - 1)
+    found: FloatArray = stacks[owners, np.clip(frames - n * owners + (m - 1) // 2, 0, m - 1)]
+    return found
+
+
 def features(audio: Audio, cmvn: Cmvn, options: FrontendOptions = DEFAULT) -> Features:
     """Return what SenseVoice and Paraformer are fed.
 

@@ -330,6 +330,25 @@ def contrast(trace: Trace, target: Target, members: tuple[int, int], rival: tupl
     return _contrasted(trace, _bare(trace, target, members), rival)
 
 
+def stretch(trace: Trace, vocabulary: Vocabulary, members: tuple[int, int], label: str) -> Aim:
+    """Make ready: some neighbouring tokens together, as a word is that the recogniser writes as several.
+
+    Args:
+        trace: of one piece.
+        vocabulary: the model's.
+        members: [first, stop) of the piece's tokens, at least one.
+        label: what to call them.
+    """
+    return _token_aim(trace, vocabulary, stretch_target(trace, members, label), members)
+
+
+def stretch_target(trace: Trace, members: tuple[int, int], label: str, against: str = "") -> Target:
+    """Return neighbouring tokens of a trace of one piece, at least one, as a target; it cannot be asked for by its name again."""
+    tokens = trace.tokens[slice(*members)]
+    name = f"tokens:{members[0]}-{members[1] - 1}"
+    return Target("word", name, label, against, 0, (tokens[0].rows[0], tokens[-1].rows[1]), tokens[0].start, tokens[-1].end)
+
+
 def _bare(trace: Trace, target: Target, members: tuple[int, int]) -> Aim:
     """Return an aim without a margin."""
     none, text = np.zeros(0, np.int64), tuple(token.id for token in trace.tokens)

@@ -456,7 +456,8 @@ class Relevance:
         parts: what does not come from a cell, by name: ``prompt``, ``position``, ``bias``, ``baseline`` and the like, in
             ``unit``. Of methods that add up, cells and parts sum to ``score`` up to ``residual``.
         adds_up: whether the method claims that sum.
-        view: whether this is a view of the model (such as attention) and no explanation.
+        view: whether this is a view of the model and no explanation: whether the benchmark has not shown that such decisions lean on
+            what such maps name (:mod:`voxray.standing`).
         model: which model.
         audio: name of the sound.
         language: the language prompt.
@@ -464,6 +465,7 @@ class Relevance:
         passes: forward passes spent, a backward pass counted as one.
         seconds: spent.
         notes: what the reader must know, one sentence each.
+        because: why it is called a view or an explanation.
     """
 
     scores: FloatArray
@@ -483,6 +485,7 @@ class Relevance:
     passes: int
     seconds: float
     notes: tuple[str, ...] = ()
+    because: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", frozen(self.scores, np.float32, "M K", "Relevance.scores"))

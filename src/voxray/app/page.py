@@ -114,9 +114,11 @@ def _methods(told: dict[str, str], model: Any) -> list[tuple[str, Any]]:
     kinds = [voxray.methods.method_class(name) for name in voxray.methods.names()]
     fitting = [kind for kind in kinds if kind.needs in model.gives or kind.name == ATTENTION]
     first = voxray.methods.default(model)
-    ordered = sorted(fitting, key=lambda kind: (kind.name != first, kind.view, kind.name))
-    nature = {True: "view", False: "explains"}
-    return [(f"{one.name} · {told['adds' if one.adds_up else nature[one.view]]}", one.name) for one in ordered]
+    proven = {kind.name: "word" in voxray.explains(kind.name) for kind in fitting}
+    ordered = sorted(fitting, key=lambda kind: (kind.name != first, not proven[kind.name], kind.name))
+    nature = {kind.name: "explains" if proven[kind.name] else "view" for kind in fitting}
+    sums = {True: f", {told['adds']}", False: ""}
+    return [(f"{one.name} · {told[nature[one.name]]}{sums[one.adds_up]}", one.name) for one in ordered]
 
 
 def _choices(names: Sequence[str], ending: str = "choice") -> Choices:

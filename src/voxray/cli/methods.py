@@ -88,20 +88,22 @@ def print_methods(*, as_json: bool) -> None:
 
 
 def nature_of(kind: Any) -> str:
-    """Return whether a method explains, adds up, or is a view."""
-    return "view" if kind.view else "adds up" if kind.adds_up else "explanation"
+    """Return what a method's maps explain, as far as the benchmark showed, and whether they add up."""
+    told = voxray.explains(kind.name)
+    sums = ", adds up" if kind.adds_up else ""
+    return (f"explains {', '.join(f'{one}s' for one in told)}" if told else "view") + sums
 
 
 def method_told(kind: Any) -> dict[str, Any]:
     """Return what a method is and which options it has, as JSON can hold it."""
     words = {name: getattr(kind, name) for name in
-             ("name", "title", "answers", "cannot", "cost", "source", "needs", "view", "adds_up")}  # fmt: skip
+             ("name", "title", "answers", "cannot", "cost", "source", "needs", "adds_up")}  # fmt: skip
     told = described(kind)
     options = [
         {"name": name, "default": default, "type": type_told(hint), "help": told.get(name, "")}
         for name, (hint, default) in voxray.methods.options_of(kind.name).items()
     ]
-    return words | {"options": options}
+    return words | {"explains": list(voxray.explains(kind.name)), "options": options}
 
 
 def type_told(hint: Any) -> str:

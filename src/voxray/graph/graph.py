@@ -112,6 +112,11 @@ class Graph:
         """Return a weight as it stands in the file, an ``onnx.TensorProto``."""
         return self._initializers[name]
 
+    def stored(self, name: str) -> str:
+        """Return what a weight is called in the file, seen through casts and copies; empty where it is none."""
+        name = self._origin(name)
+        return name if name in self._initializers else ""
+
     def constant(self, name: str) -> npt.NDArray[Any] | None:
         """Return the values of a weight or a constant, seen through casts and copies; None where it is computed."""
         name = self._origin(name)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 
 import numpy as np
 import numpy.typing as npt
@@ -132,6 +133,43 @@ def pair(found: Sequence[Timed], true: Sequence[Timed]) -> tuple[Float64Array, F
             row, column = row + 1, column + 1
     ones = np.array([found[one][1:] for one, _ in pairs], np.float64).reshape(-1, 2)
     return ones, np.array([true[two][1:] for _, two in pairs], np.float64).reshape(-1, 2)
+
+
+def spelled(found: Sequence[str], true: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return which true words were found letter for letter, though maybe cut otherwise, as (true, first found, last found).
+
+    A word in Hanzi may be found as several of one character each; its start is then that of the first, its end that of the last.
+    Spaces, punctuation and case do not count.
+
+    Args:
+        found: texts of the words that were found, in order.
+        true: texts of the true words, in order.
+
+    **Source:** the longest matching blocks of letters, as ``difflib`` finds them.
+    """
+    (mine, own), (yours, theirs) = (
+        [list(part) for part in zip(*_letters(words), strict=True)] or [[], []] for words in (found, true)
+    )
+    place = {
+        block.b + step: block.a + step
+        for block in SequenceMatcher(None, mine, yours, autojunk=False).get_matching_blocks()
+        for step in range(block.size)
+    }
+    result = []
+    for index in range(len(true)):
+        letters = [at for at, word in enumerate(theirs) if word == index]
+        places = [place.get(at, -1) for at in letters]
+        if not places or -1 in places or places != list(range(places[0], places[0] + len(places))):
+            continue
+        first, last = own[places[0]], own[places[-1]]
+        if own.index(first) == places[0] and (places[-1] + 1 == len(own) or own[places[-1] + 1] != last):
+            result.append((index, first, last))
+    return result
+
+
+def _letters(words: Sequence[str]) -> list[tuple[str, int]]:
+    """Return every letter of words with the index of its word."""
+    return [(letter, index) for index, word in enumerate(words) for letter in word.casefold() if letter.isalnum()]
 
 
 def f1(found: Sequence[Timed], true: Sequence[Timed], tolerance: float = 0.05) -> float | None:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 Float64Array = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 SLACK = 0.06  # seconds: one frame of the models
+STEP = 0.01  # seconds from window to window
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,6 +91,25 @@ def top_hit(
     inside = shared >= 0.5 * np.minimum(np.diff(cuts), span[1] - span[0]) - 1e-9
     best = np.argsort(-segments, axis=-1, kind="stable")[..., :count]
     return np.asarray((inside[best] & (np.take_along_axis(segments, best, -1) > 0)).any(axis=-1))
+
+
+def top_window(scores: npt.ArrayLike, edges: npt.ArrayLike, span: tuple[float, float], width: float = 0.12) -> BoolArray:
+    """Return whether the window with the most relevance overlaps the span by half of the shorter, (...).
+
+    The window may begin at any 10 ms; what speaks against the decision is taken off what speaks for it. False where no window has
+    relevance above 0, or all have the same.
+    """
+    values, borders = _checked(scores, edges, span)
+    starts = np.arange(borders[0], max(borders[-1] - width, borders[0]) + 1e-9, STEP)
+    stops = np.minimum(starts + width, borders[-1])
+    run = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1)], axis=-1)
+    flat = run.reshape(-1, run.shape[-1])
+    sums = np.array([np.interp(stops, borders, row) - np.interp(starts, borders, row) for row in flat])
+    best = sums.argmax(axis=1)
+    shared = np.minimum(stops[best], span[1]) - np.maximum(starts[best], span[0])
+    hit = shared >= 0.5 * np.minimum(stops[best] - starts[best], span[1] - span[0]) - 1e-9
+    points = (sums.max(axis=1) > 0) & (np.ptp(sums, axis=1) > 1e-9 * np.abs(sums).max(axis=1))
+    return np.asarray((hit & points).reshape(values.shape[:-1]))
 
 
 def mass(scores: npt.ArrayLike, edges: npt.ArrayLike, span: tuple[float, float]) -> Float64Array:

@@ -7,8 +7,9 @@ command line. Its class attributes say what it is:
 - ``answers``, ``cannot``, ``cost``, ``source``: one sentence or two each, for the documentation.
 - ``needs``: ``gradients`` (operators with a gradient rule), ``anatomy`` (attention and weights of an encoder that makes the text by
   itself), ``attention``, or ``passes`` (nothing). What a model gives is ``model.gives``.
-- ``view``: whether the map is a view of the model and no explanation.
 - ``adds_up``: whether cells and parts sum to the score.
+
+Whether its maps may be called explanations no method says of itself: see :mod:`voxray.standing`.
 
 ``explain(case)`` returns one :class:`Found` for each target of the case. Methods never import one another.
 """
@@ -68,7 +69,6 @@ class Explainer(Protocol):
     cost: ClassVar[str]
     source: ClassVar[str]
     needs: ClassVar[Needs]
-    view: ClassVar[bool]
     adds_up: ClassVar[bool]
 
     def explain(self, case: Case) -> Sequence[Found]:

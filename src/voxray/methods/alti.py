@@ -39,7 +39,6 @@ class Method:
     cost: ClassVar[str] = "The time of two to six passes for all targets together, and two that read the layers."
     source: ClassVar[str] = "Ferrando et al. 2022, arXiv 2203.04212. The memory path is ours."
     needs: ClassVar[Needs] = "anatomy"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

@@ -45,7 +45,6 @@ class Method:
     cost: ClassVar[str] = "Nothing beyond the trace; one pass for aggregate=value."
     source: ClassVar[str] = "Vaswani et al. 2017; weighting by entropy: arXiv 2606.14647; by value norm: Kobayashi et al. 2020."
     needs: ClassVar[Needs] = "attention"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

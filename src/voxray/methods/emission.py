@@ -30,7 +30,6 @@ class Method:
     cost: ClassVar[str] = "No pass."
     source: ClassVar[str] = "Alignment as a baseline, as in the structured saliency benchmark (2005.10929)."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     sigma: float = 0.12

@@ -25,7 +25,6 @@ class Method:
     cost: ClassVar[str] = "No pass."
     source: ClassVar[str] = "A baseline of the structured saliency benchmark (2005.10929)."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

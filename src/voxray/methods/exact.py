@@ -34,7 +34,6 @@ class Method:
         "time by mel through the adjoint of frame stacking."
     )
     needs: ClassVar[Needs] = "split"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
 
     cells: Literal["fine", "frame"] = "fine"

@@ -27,7 +27,6 @@ class Method:
     cost: ClassVar[str] = "One backward pass for each target, about 1.2 forward passes."
     source: ClassVar[str] = "Simonyan et al. 2013, Deep Inside Convolutional Networks."
     needs: ClassVar[Needs] = "gradients"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> Sequence[Found]:

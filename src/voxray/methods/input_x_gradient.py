@@ -26,7 +26,6 @@ class Method:
     cost: ClassVar[str] = "One backward pass for each target, about 1.2 forward passes."
     source: ClassVar[str] = "Shrikumar et al. 2016, Not Just a Black Box."
     needs: ClassVar[Needs] = "gradients"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> Sequence[Found]:

@@ -45,7 +45,6 @@ class Method:
     )
     source: ClassVar[str] = "Sundararajan et al. 2017, Axiomatic Attribution; Erion et al. 2021 for expected gradients."
     needs: ClassVar[Needs] = "gradients"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
 
     baseline: Literal["mean", "noise_floor", "draws"] = "mean"

@@ -39,7 +39,6 @@ class Method:
     cost: ClassVar[str] = "A pass for each segment, for all targets together."
     source: ClassVar[str] = "Mohebbi et al. 2023, arXiv 2310.09925; Geva et al. 2023, arXiv 2304.14767. With SANM's memory: ours."
     needs: ClassVar[Needs] = "anatomy"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -60,7 +60,6 @@ class Method:
     )
     source: ClassVar[str] = "Ribeiro et al. 2016; Wu et al. 2024 (LIME-TS)."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     units: Units = "equal"

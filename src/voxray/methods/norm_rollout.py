@@ -44,7 +44,6 @@ class Method:
         "memory path is ours."
     )
     needs: ClassVar[Needs] = "anatomy"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

@@ -60,7 +60,6 @@ class Method:
     )
     source: ClassVar[str] = "Zeiler and Fergus 2014; windows over speech as in Pastor et al. 2024."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     width: float = 0.12

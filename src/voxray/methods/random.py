@@ -27,7 +27,6 @@ class Method:
     cost: ClassVar[str] = "No pass."
     source: ClassVar[str] = "None; the usual control."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     seed: int = 0

@@ -59,7 +59,6 @@ class Method:
     )
     source: ClassVar[str] = "Petsiuk et al. 2018."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     cell: float = 0.12

@@ -30,7 +30,6 @@ class Method:
     cost: ClassVar[str] = "Nothing beyond the trace but a product of a row and a matrix in each layer."
     source: ClassVar[str] = "Abnar and Zuidema 2020, arXiv 2005.00928."
     needs: ClassVar[Needs] = "anatomy"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

@@ -58,7 +58,6 @@ class Method:
     )
     source: ClassVar[str] = "Shapley 1953; antithetic permutations, Mitchell et al. 2022."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = True
 
     units: Units = "words"

@@ -33,7 +33,6 @@ class Method:
     cost: ClassVar[str] = "A forward and a backward pass for each sample (25), the forward ones shared by all targets."
     source: ClassVar[str] = "Smilkov et al. 2017, SmoothGrad: removing noise by adding noise."
     needs: ClassVar[Needs] = "gradients"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     of: Literal["gradient", "input_x_gradient"] = "gradient"

@@ -23,7 +23,6 @@ class Method:
     cost: ClassVar[str] = "No pass."
     source: ClassVar[str] = "None; the usual control."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

@@ -43,7 +43,6 @@ class Method:
     cost: ClassVar[str] = "Two passes that read the layers and two thirds of one for each segment; without feed_forward a tenth."
     source: ClassVar[str] = "Mohebbi et al. 2023, arXiv 2301.12971; on speech: arXiv 2310.09925. The memory path is ours."
     needs: ClassVar[Needs] = "anatomy"
-    view: ClassVar[bool] = True
     adds_up: ClassVar[bool] = False
 
     def explain(self, case: Case) -> list[Found]:

@@ -36,7 +36,6 @@ class Method:
     cost: ClassVar[str] = "One pass for each word; all targets share them."
     source: ClassVar[str] = "Pastor et al. 2024 (2309.07733)."
     needs: ClassVar[Needs] = "passes"
-    view: ClassVar[bool] = False
     adds_up: ClassVar[bool] = False
 
     score: ScoreName = "forced"

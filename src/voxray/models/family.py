@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -19,7 +19,8 @@ from voxray.frontend import DEFAULT, Cmvn, read_cmvn
 from voxray.graph.anatomy import Anatomy
 from voxray.graph.graph import Graph
 from voxray.graph.proof import Proof
-from voxray.graph.session import Runner
+from voxray.graph.session import Runner, RunOptions
+from voxray.graph.weights import linear_weight
 from voxray.trace import Trace
 from voxray.transcript import Reading, join
 from voxray.types import (
@@ -59,6 +60,53 @@ class Recorder(Evidence, Protocol):
         Returns:
             What the family's ``read`` takes, and how many bytes of the budget are taken.
         """
+
+
+class Inside(ABC):
+    """Evidence about one piece of sound, as far as every family tells it alike: inner tensors of the encoder."""
+
+    _model: Any
+
+    @abstractmethod
+    def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
+        """Return an inner tensor of some layers of the encoder, (rows, D) float32 each.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name.
+        """
+
+    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
+        """Return an inner tensor of the encoder, (layers, rows, D) float32.
+
+        Raises:
+            OptionError: when a layer has no tensor of that name, or the layers have different widths.
+        """
+        found = self.tensors(name, layers)
+        widths = sorted({one.shape[-1] for one in found})
+        if len(widths) != 1:
+            raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
+        return found[0][None] if len(found) == 1 else np.stack(found)
+
+    def head_norms(self, layers: Sequence[int]) -> FloatArray:
+        """Return the norm of each encoder head's part of its layer's projection, (layers, H, rows) float32.
+
+        Raises:
+            OptionError: when they cannot be told.
+        """
+        model = self._model
+        weights = [linear_weight(model.graph, model.anatomy.blocks[layer].projection) for layer in layers]
+        return head_norms(self.tensors("context", layers), weights, model.heads)
+
+    def _inner_name(self, name: str, layer: int) -> str:
+        """Return what an inner tensor of a layer is called in the graph.
+
+        Raises:
+            OptionError: when the layer has no tensor of that name.
+        """
+        known: Mapping[str, str] = self._model.anatomy.blocks[layer].tensors
+        if name not in known:
+            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(known)}")
+        return known[name]
 
 
 class Family(ABC):
@@ -151,6 +199,11 @@ class Family(ABC):
     def heads(self) -> int:
         """Attention heads in each of them."""
         return self.proof.heads
+
+    @property
+    def options(self) -> RunOptions:
+        """How it is run: threads and execution providers."""
+        return self._runner.options
 
     @property
     def name(self) -> str:
@@ -350,18 +403,6 @@ def padded(values: Sequence[FloatArray]) -> FloatArray:
     for row, one in zip(result, values, strict=True):
         row[: len(one)] = one
     return result
-
-
-def stacked(name: str, found: Sequence[FloatArray]) -> FloatArray:
-    """Return inner tensors of several layers, (rows, D) each, as one array.
-
-    Raises:
-        OptionError: when they have different widths.
-    """
-    widths = sorted({one.shape[-1] for one in found})
-    if len(widths) != 1:
-        raise OptionError(f"the tensor {name!r} of these layers has the widths {widths}; choose layers of one width")
-    return found[0][None] if len(found) == 1 else np.stack(found)
 
 
 def head_norms(contexts: Sequence[FloatArray], weights: Sequence[FloatArray], heads: int) -> FloatArray:

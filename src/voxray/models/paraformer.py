@@ -50,7 +50,7 @@ from voxray.graph.placing import one_place, places, with_places
 from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
 from voxray.graph.weights import linear_weight
-from voxray.models.family import Family, head_norms, padded, read_normalisation, stacked
+from voxray.models.family import Family, Inside, head_norms, padded, read_normalisation
 from voxray.trace import Trace
 from voxray.transcript import Reading, likeliest
 from voxray.types import (
@@ -512,8 +512,10 @@ class Recogniser(Family):
         return np.asarray([found[len(row) - 1, at] for at, row in enumerate(rows)], np.float32)
 
 
-class Replay:
+class Replay(Inside):
     """Evidence about one piece of sound: kept from the pass itself, or computed again when it is asked for."""
+
+    _model: Recogniser
 
     def __init__(self, model: Recogniser, part: Features) -> None:
         self._model, self._part = model, part
@@ -537,7 +539,7 @@ class Replay:
         """
         del gradients
         model, frames = self._model, len(self._part.values)
-        inner = [place for name in tensors for place in self._places(name, range(model.layers))]
+        inner = [self._inner_name(name, layer) for name in tensors for layer in range(model.layers)]
         names = [model.anatomy.blocks[layer].probabilities for layer in layers]
         names += [block.probabilities for block in model.decoder.blocks] if layers else []
         room = 4 * len(layers) * model.heads * frames**2
@@ -581,41 +583,15 @@ class Replay:
             return np.zeros((len(layers), self._model.cross_shape[1], 0, len(self._part.values)), np.float32)
         return self._stacked([self._model.decoder.blocks[layer].probabilities for layer in layers])
 
-    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
-        """Return an inner tensor of the encoder, (layers, T, D) float32.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name, or the layers have different widths.
-        """
-        return stacked(name, self.tensors(name, layers))
-
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers of the encoder, (T, D) float32 each.
 
         Raises:
             OptionError: when a layer has no tensor of that name.
         """
-        names = self._places(name, layers)
+        names = [self._inner_name(name, layer) for layer in layers]
         found = self._inner(names)
         return [found[one] for one in names]
-
-    def _places(self, name: str, layers: Sequence[int]) -> list[str]:
-        """Return what an inner tensor of some layers is called in the graph.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name.
-        """
-        known = self._model.anatomy.blocks[0].tensors
-        if name not in known:
-            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(known)}")
-        return [self._model.anatomy.blocks[layer].tensors[name] for layer in layers]
-
-    def head_norms(self, layers: Sequence[int]) -> FloatArray:
-        """Return the norm of each encoder head's part of its layer's projection, (layers, H, T) float32."""
-        blocks = [self._model.anatomy.blocks[layer] for layer in layers]
-        found = self._inner([block.context for block in blocks])
-        weights = [linear_weight(self._model.graph, block.projection) for block in blocks]
-        return head_norms([found[block.context] for block in blocks], weights, self._model.heads)
 
     def cross_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each cross-attention head's part of its layer's projection, (layers, H, U) float32."""

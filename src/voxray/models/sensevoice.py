@@ -11,9 +11,9 @@ normalised features of 560 numbers, by which explanations are told too:
 - OpenVoiceOS: a filter bank goes in; stacking and normalisation are cut off the graph, after both were shown to be Voxray's own,
   and the normalisation is read from its weights.
 
-Time: frame k of sound is the stack of the fbank windows 6k-3 to 6k+3; its centre lies at ``60 k + 12.5`` ms. A token's span is
-that of the frames that emit it, each from 30 ms before its centre to 30 ms after. FunASR prints the same spans 12.5 ms earlier
-(it counts from the start of the window), sherpa-onnx prints only starts, ``60 k`` ms: 17.5 ms later than ours.
+Time: frame k of sound is the stack of the fbank windows 6k-3 to 6k+3; its centre lies at ``60 k + 12.5`` ms. A token is timed by
+``voxray.timing``, at 10 ms, from what these frames say and the sound. FunASR prints the span of the frames that emit it, each from
+``60 k - 30`` to ``60 k + 30`` ms; sherpa-onnx prints starts only, ``60 k`` ms.
 
 **Source:** FunASR ``funasr/models/sense_voice/model.py`` and ``export_meta.py``; k2-fsa/sherpa-onnx
 ``scripts/sense-voice/export-onnx.py``.
@@ -34,18 +34,19 @@ import numpy.typing as npt
 
 from voxray import ctc
 from voxray.front import StackedFront
-from voxray.frontend import DEFAULT, Cmvn, features, stack
-from voxray.graph.anatomy import Anatomy, Block, find_anatomy
+from voxray.frontend import DEFAULT, Cmvn, features, stack, unstack
+from voxray.graph.anatomy import Anatomy, find_anatomy
 from voxray.graph.entrance import Entrance, Front, find_entrance, whole, with_prompts, without_front
 from voxray.graph.graph import Graph
 from voxray.graph.knockout import FRAMES, KEYS, with_knockout
 from voxray.graph.proof import Proof, prove
 from voxray.graph.session import Runner, RunOptions
 from voxray.graph.tape import Gradients, Recording, Recordings
-from voxray.graph.weights import check_surplus, layer_weights, linear_parts, linear_weight, norm_weights
-from voxray.models.family import Family, head_norms, padded, read_normalisation, stacked
+from voxray.graph.weights import check_surplus, layer_weights, linear_parts, norm_weights
+from voxray.models.family import Family, Inside, padded, read_normalisation
+from voxray.timing import Clock, odds_of, retimed
 from voxray.trace import Trace
-from voxray.transcript import Reading, Rows, greedy_tokens
+from voxray.transcript import Reading, Rows, greedy_tokens, words_of
 from voxray.types import (
     TAG_KINDS,
     AnatomyError,
@@ -55,7 +56,6 @@ from voxray.types import (
     LayerWeights,
     ModelError,
     NormWeights,
-    OptionError,
     Tag,
     TagKind,
 )
@@ -440,13 +440,17 @@ class Recogniser(Family):
             alternatives: how many of the likeliest tokens to list at each emission.
         """
         rows = Rows(logits, PROMPTS, self.blank, normalised=self.anatomy.log_softmax)
+        tokens = greedy_tokens(rows, part, self.vocabulary, alternatives)
+        bank = unstack(np.asarray(part.values / self.cmvn.scale - self.cmvn.shift, np.float32))
+        odds = odds_of(logits, tokens, self.blank, PROMPTS, Clock(part.start, part.hop / DEFAULT.lfr_n, 0.0, DEFAULT.lfr_n))
+        tokens = retimed(tokens, words_of(tokens), odds, bank)
         start = max(part.start - WINDOW_CENTRE, 0.0)
         end = start + part.hop * len(part.values)
         prompts = range(PROMPTS)
         log_probs = logits[:PROMPTS] - rows.normalisers(prompts)[:, None]
         tags = [self._tag(kind, row, log_probs[row], (start, end)) for row, kind in zip(prompts, TAG_KINDS, strict=True)]
         return Reading(
-            tokens=greedy_tokens(rows, part, self.vocabulary, alternatives),
+            tokens=tokens,
             tags=tuple(tags),
             raw_text=self.vocabulary.spell(run.id for run in ctc.runs(logits.argmax(axis=1), self.blank)),
             rows=len(logits),
@@ -473,8 +477,10 @@ class Recogniser(Family):
         )
 
 
-class Replay:
+class Replay(Inside):
     """Evidence about one piece of sound: kept from the pass itself, or computed again when it is asked for."""
+
+    _model: Recogniser
 
     def __init__(self, model: Recogniser, part: Features, language: str, *, textnorm: bool) -> None:
         self._model = model
@@ -523,40 +529,25 @@ class Replay:
         found = self._attention | self._run(missing)[1] if missing else self._attention
         return found[layers[0]][None] if len(layers) == 1 else np.stack([found[layer] for layer in layers])
 
-    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
-        """Return an inner tensor, (layers, N, D) float32.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name, or the layers have different widths.
-        """
-        return stacked(name, self.tensors(name, layers))
-
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers, (N, D) float32 each.
 
         Raises:
             OptionError: when a layer has no tensor of that name.
         """
-        blocks = self._model.anatomy.blocks
-        names = [self._inner(name, blocks[layer]) for layer in layers]
+        names = [self._inner_name(name, layer) for layer in layers]
         kept = [self._tensors.get((name, layer)) for layer in layers]
         found = [one for one in kept if one is not None]
         if len(found) < len(kept):
             found = [np.asarray(one[0], np.float32) for one in self._model.run(self._feeds, names)]
         return found
 
-    def head_norms(self, layers: Sequence[int]) -> FloatArray:
-        """Return the norm of each head's part of the projection, (layers, H, N) float32."""
-        model = self._model
-        weights = [linear_weight(model.graph, model.anatomy.blocks[layer].projection) for layer in layers]
-        return head_norms(list(self.tensor("context", layers)), weights, model.heads)
-
     def _run(
         self, layers: Sequence[int], tensors: Sequence[str] = (), *, gradients: bool = False
     ) -> tuple[FloatArray, dict[int, FloatArray]]:
         """Run the piece; return its logits (N, V) and the attention (H, N, N) of each layer, and keep what else is asked for."""
         names = [self._model.anatomy.blocks[layer].probabilities for layer in layers]
-        inner = {(name, block.index): self._inner(name, block) for name in tensors for block in self._model.anatomy.blocks}
+        inner = {(name, layer): self._inner_name(name, layer) for name in tensors for layer in range(self._model.layers)}
         if gradients:
             recording, found = self._model.gradients.record(self._feeds, [*names, *inner.values()], frozen=True)
             self._tapes, logits = {True: recording}, recording.logits
@@ -564,16 +555,6 @@ class Replay:
             logits, *found = self._model.run(self._feeds, [self._model.layout.logits, *names, *inner.values()])
         self._tensors |= {key: np.asarray(one[0], np.float32) for key, one in zip(inner, found[len(names) :], strict=True)}
         return logits[0], {layer: np.asarray(one[0], np.float32) for layer, one in zip(layers, found, strict=False)}
-
-    def _inner(self, name: str, block: Block) -> str:
-        """Return what an inner tensor of a layer is called in the graph.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name.
-        """
-        if name not in block.tensors:
-            raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(block.tensors)}")
-        return block.tensors[name]
 
 
 def _vocabulary_size(graph: Graph, anatomy: Anatomy) -> int:

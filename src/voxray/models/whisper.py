@@ -56,7 +56,7 @@ from voxray.graph.whisper import (
     prove_encoder,
     with_cuts,
 )
-from voxray.models.family import Family, head_norms, stacked
+from voxray.models.family import Family, Inside, head_norms
 from voxray.trace import Trace
 from voxray.transcript import Reading, likeliest, words_of
 from voxray.types import AnatomyError, Audio, Features, FloatArray, IntArray, ModelError, OptionError, Tag, Token, plain
@@ -560,8 +560,10 @@ class Recogniser(Family):
         return proof, decoder_proof, error
 
 
-class Replay:
+class Replay(Inside):
     """Evidence about one piece of sound: kept from the pass itself, or computed again when it is asked for."""
+
+    _model: Recogniser
 
     def __init__(self, model: Recogniser, part: Features, language: str) -> None:
         self._model, self._part, self._language = model, part, language
@@ -595,7 +597,7 @@ class Replay:
         model, blocks = self._model, self._model.anatomy.blocks
         room = 4 * len(layers) * model.heads * self._frames**2
         names = [blocks[layer].probabilities + CUT for layer in layers] if room <= budget else []
-        inner = [_tensor(blocks[layer], name) for name in tensors for layer in range(len(blocks))]
+        inner = [self._inner_name(name, layer) for name in tensors for layer in range(len(blocks))]
         states, found = model.encode([self._part.values], [*names, *inner])
         (heard,) = model.hear(states, [self._part], self._language)
         attention = {name: by_head(one, 1)[0] for name, one in zip(names, found, strict=False)}
@@ -664,29 +666,15 @@ class Replay:
         """Return the decoder's attention from every row to the rows up to it, (layers, H, N, N) float32."""
         return np.stack(self._decoded([self._model.speaker.decoder.own[layer].probabilities for layer in layers]))
 
-    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
-        """Return an inner tensor of the encoder, (layers, T, D) float32.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name.
-        """
-        return stacked(name, self.tensors(name, layers))
-
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers of the encoder, (T, D) float32 each.
 
         Raises:
             OptionError: when a layer has no tensor of that name.
         """
-        names = [_tensor(self._model.anatomy.blocks[layer], name) for layer in layers]
+        names = [self._inner_name(name, layer) for layer in layers]
         found = self._inner(names)
         return [found[one][: self._frames] for one in names]
-
-    def head_norms(self, layers: Sequence[int]) -> FloatArray:
-        """Return the norm of each encoder head's part of its layer's projection, (layers, H, T) float32."""
-        model = self._model
-        weights = [linear_weight(model.graph, model.anatomy.blocks[layer].projection) for layer in layers]
-        return head_norms(self.tensors("context", layers), weights, model.heads)
 
     def cross_norms(self, layers: Sequence[int]) -> FloatArray:
         """Return the norm of each cross-attention head's part of its layer's projection, (layers, H, N) float32."""
@@ -731,17 +719,6 @@ class Replay:
 def sound_frames(rows: int) -> int:
     """Return how many of the encoder's frames hold sound, of features with that many rows; the last rows are silence."""
     return WINDOW // 2 if rows >= WINDOW else max(rows // 2 - TAIL, 1)
-
-
-def _tensor(block: Attention, name: str) -> str:
-    """Return what an inner tensor of an attention is called in the graph.
-
-    Raises:
-        OptionError: when there is none of that name.
-    """
-    if name not in block.tensors:
-        raise OptionError(f"no inner tensor is called {name!r}; choose one of {', '.join(block.tensors)}")
-    return block.tensors[name]
 
 
 def _pick(states: Sequence[npt.NDArray[Any]], index: int) -> list[npt.NDArray[Any]]:

@@ -26,12 +26,12 @@ import numpy as np
 
 from voxray import ctc
 from voxray.case import Case
-from voxray.edits import Comparison, Edit, compare
+from voxray.edits import Comparison, Edit, align, compare
 from voxray.explanation import live_trace, relevances
 from voxray.methods import build, default
 from voxray.sounds import local_snr
 from voxray.targets import Aim, contrast
-from voxray.texts import Normalisation, Unit
+from voxray.texts import Normalisation, Unit, units
 from voxray.trace import Trace
 from voxray.types import Audio, AudioError, FloatArray, OptionError, Relevance, Target
 from voxray.vocabulary import TAG, Vocabulary, strip_tags
@@ -371,6 +371,27 @@ def letter_owners(trace: Trace) -> list[int]:
         kept = spelled[len(text) - len(text.lstrip()) : len(text.rstrip())]
         letters += ([-1] if letters and kept else []) + [index for _, index in kept]
     return letters
+
+
+def heard_words(trace: Trace, words: Sequence[str]) -> list[Span | None]:
+    """Return the tokens [first, stop) of each true word that was recognised right; None where it was not.
+
+    Words are aligned by their letters, since a word of the truth can be several of the trace: one counts where all its letters were
+    recognised, from the token of the first letter to that of the last.
+    """
+    how = Normalisation()
+    letters = [[unit.text for unit in units(text, "character", how)] for text in words]
+    heard, owners = units(trace.text, "character", how), letter_owners(trace)
+    edits = align([one for word in letters for one in word], [unit.text for unit in heard])
+    place = {edit.reference_place: edit.recognised_place for edit in edits if edit.kind == "hit"}
+    found: list[Span | None] = []
+    at = 0
+    for own in letters:
+        known = [one for step in range(len(own)) if (one := place.get(at + step)) is not None]
+        whole = bool(own) and len(known) == len(own)
+        found.append((owners[heard[known[0]].start], owners[heard[known[-1]].start] + 1) if whole else None)
+        at += len(own)
+    return found
 
 
 def _letters(text: str) -> str:

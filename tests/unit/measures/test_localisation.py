@@ -102,3 +102,20 @@ def test_the_top_three_segments() -> None:
 def test_what_does_not_fit(scores: list[float], edges: list[float], span: tuple[float, float], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         localisation.mass(scores, edges, span)
+
+
+def test_the_best_window_is_found_at_any_ten_milliseconds() -> None:
+    edges = np.arange(0.0, 2.001, 0.01)
+    scores = np.zeros(200)
+    scores[95:107] = 1.0  # 0.95 to 1.07 s
+    assert localisation.top_window(scores, edges, (0.95, 1.07))
+    assert localisation.top_window(scores, edges, (1.01, 1.4))  # the half of the window
+    assert not localisation.top_window(scores, edges, (1.02, 1.4))
+    scores[30] = 11.0  # one high cell is less than twelve of 1
+    assert localisation.top_window(scores, edges, (0.9, 1.1))
+    scores[31] = 2.0
+    assert not localisation.top_window(scores, edges, (0.9, 1.1))
+    assert not localisation.top_window(np.ones(200), edges, (0.0, 2.0))
+    assert not localisation.top_window(-scores, edges, (0.0, 0.25))
+    several = np.stack([scores, np.roll(scores, 65)])
+    assert localisation.top_window(several, edges, (0.9, 1.1)).tolist() == [False, True]

@@ -5,139 +5,24 @@ The hub is a stand-in on this machine that speaks the protocols of Hugging Face 
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
-import json
 import os
 import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 import voxray
+from hubserver import COMMIT, FUNASR, SHERPA, Fault, Handler, StandIn, bare_machine, serving
 from voxray import api, cli, models
 from voxray.models import hub
 from voxray.types import ModelError
-
-SHERPA = "csukuangfj/sherpa-onnx-sense-voice-zh-en-ja-ko-yue-2024-07-17"
-FUNASR = "iic/SenseVoiceSmall-onnx"
-COMMIT = "5f0c0ffee0123456789abcdef0123456789abcde"
-VARIABLES = ("VOXRAY_OFFLINE", "VOXRAY_TIMEOUT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "MODELSCOPE_OFFLINE", "HF_HUB_CACHE",
-             "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "MODELSCOPE_CACHE", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
-             "MODELSCOPE_API_TOKEN")  # fmt: skip
-Fault = Callable[["Handler", bytes], bool]
-
-
-class StandIn(http.server.ThreadingHTTPServer):
-    """A hub of this machine.
-
-    Attributes:
-        files: by repository, name and content.
-        faults: by the end of a request's path, what happens instead; each returns whether it answered.
-        seen: path and headers of every request.
-        listed: changes the answer with the list of files.
-    """
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, dict[str, bytes]] = {}
-        self.faults: dict[str, Fault] = {}
-        self.seen: list[tuple[str, dict[str, str]]] = []
-        self.listed: Callable[[Any], Any] = lambda told: told
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def served(self, name: str) -> list[dict[str, str]]:
-        """Headers of every request for a file."""
-        return [headers for path, headers in self.seen if path.endswith(name) and "/revision/" not in path]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is part of these tests."""
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: StandIn
-
-    def log_message(self, *told: Any) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        parts, asked = urlsplit(self.path), parse_qs(urlsplit(self.path).query)
-        path = unquote(parts.path)
-        name = asked["FilePath"][0] if "FilePath" in asked else path
-        self.server.seen.append((name, dict(self.headers)))
-        content = self.content(path, asked)
-        for end, fault in self.server.faults.items():
-            if name.endswith(end) and fault(self, content or b""):
-                return
-        if content is None:
-            self.send_error(404)
-        else:
-            self.answer(content)
-
-    def content(self, path: str, asked: dict[str, list[str]]) -> bytes | None:
-        for repository, files in self.server.files.items():
-            if path.startswith(f"/api/models/{repository}/revision/"):
-                return json.dumps(self.server.listed(hugging_face_list(files))).encode()
-            if path == f"/api/v1/models/{repository}/repo/files":
-                return json.dumps(self.server.listed(modelscope_list(files))).encode()
-            if path == f"/api/v1/models/{repository}/repo":
-                return files.get(asked["FilePath"][0])
-            if path.startswith(f"/{repository}/resolve/{COMMIT}/"):
-                return files.get(path.split(f"/{COMMIT}/", 1)[1])
-        return None
-
-    def answer(self, content: bytes, *, sent: int | None = None) -> None:
-        """Send content as asked for by Range; ``sent``: how many bytes really go out."""
-        wanted = self.headers.get("Range")
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if wanted and start >= len(content):
-            self.send_error(416)
-            return
-        self.send_response(206 if wanted else 200)
-        if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.send_header("Content-Length", str(len(content) - start))
-        self.end_headers()
-        self.wfile.write(content[start:][:sent])
-
-
-def hugging_face_list(files: dict[str, bytes]) -> dict[str, Any]:
-    def entry(name: str, content: bytes) -> dict[str, Any]:
-        told: dict[str, Any] = {"rfilename": name, "size": len(content)}
-        told["blobId"] = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        if len(content) > 100_000:
-            told["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
-            told["blobId"] = "0" * 40
-        return told
-
-    return {"sha": COMMIT, "tags": ["onnx", "license:apache-2.0"], "siblings": [entry(*one) for one in files.items()]}
-
-
-def modelscope_list(files: dict[str, bytes]) -> dict[str, Any]:
-    blobs = [
-        {
-            "Name": name.split("/")[-1],
-            "Path": name,
-            "Type": "blob",
-            "Size": len(content),
-            "Sha256": hashlib.sha256(content).hexdigest(),
-        }
-        for name, content in files.items()
-    ]
-    return {"Code": 200, "Data": {"Files": [{"Name": "onnx", "Path": "onnx", "Type": "tree", "Size": 0}, *blobs]}, "Success": True}
-
 
 # --- What goes wrong ---------------------------------------------------------------------------------------------------
 
@@ -214,36 +99,14 @@ def led_to(url: str, code: int = 302) -> Fault:
 @pytest.fixture
 def served() -> Iterator[Callable[[], StandIn]]:
     """Start hubs."""
-    running: list[StandIn] = []
-
-    def start() -> StandIn:
-        one = StandIn()
-        threading.Thread(target=functools.partial(one.serve_forever, 0.02), daemon=True).start()
-        running.append(one)
-        return one
-
-    yield start
-    for one in running:
-        one.shutdown()
-        one.server_close()
+    with ExitStack() as running:
+        yield lambda: running.enter_context(serving())
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without models and with no way out but to itself."""
-    for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-    home, desk = tmp_path / "home", tmp_path / "desk"
-    home.mkdir()
-    desk.mkdir()
-    monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("USERPROFILE", str(home))
-    monkeypatch.setenv("VOXRAY_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # the port of discard: nobody listens
-    monkeypatch.setenv("MODELSCOPE_DOMAIN", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("VOXRAY_TIMEOUT", "0.5")
-    monkeypatch.chdir(desk)
+    bare_machine(tmp_path, monkeypatch)
     return tmp_path
 
 

@@ -18,7 +18,7 @@ import pytest
 
 import voxray
 from planted import planted
-from voxray import ctc
+from voxray import ctc, plot
 from voxray.measures.similarity import jensen_shannon
 from voxray.models import BUNDLED
 from voxray.studies import compare
@@ -587,6 +587,23 @@ def test_the_page_speaks_both_languages_and_needs_no_network(rounded: ModelCompa
     english, chinese = (json.loads((ASSETS / f"models.{name}.json").read_text("utf-8")) for name in ("en", "zh"))
     assert set(english) == set(chinese)
     assert [sorted(set(_holes(english[key]))) for key in english] == [sorted(set(_holes(chinese[key]))) for key in english]
+
+
+def test_the_pictures_can_be_drawn_one_by_one(rounded: ModelComparison, itself: ModelComparison, tmp_path: Path) -> None:
+    assert rounded.damage is not None
+    assert rounded.inside is not None
+    shares = [100 * one.share.value for one in rounded.damage.layers if one.share is not None]
+    bars = plot.models(rounded).axes[0].patches  # type: ignore[union-attr]
+    np.testing.assert_allclose([bar.get_height() for bar in bars], shares)
+    heads = plot.models(rounded, kind="heads").axes[1].get_images()[0].get_array()  # type: ignore[union-attr]
+    np.testing.assert_allclose(np.asarray(heads), rounded.inside.table().T)
+    curve = plot.models(rounded, kind="layers").axes[0].lines[0].get_ydata()  # type: ignore[union-attr]
+    np.testing.assert_allclose(curve, [one.relative_l2 for one in rounded.inside.layers])
+    assert plot.models(rounded, kind="margins", path=tmp_path / "m.png") == tmp_path / "m.png"
+    with pytest.raises(OptionError, match="no picture 'damage'; it has margins"):
+        plot.models(itself)
+    with pytest.raises(OptionError, match="no picture 'loss'; it has damage, heads, layers, margins"):
+        plot.models(rounded, kind="loss")  # type: ignore[arg-type]
 
 
 def _holes(text: str) -> list[str]:

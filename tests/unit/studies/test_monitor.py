@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import sys
@@ -226,6 +227,17 @@ def test_json_lines(tmp_path: Path) -> None:
     assert told[1]["statistics"]["snr"] is None
     with pytest.raises(OutputError, match="cannot be written to"):
         JsonLines(tmp_path)
+
+
+@pytest.mark.parametrize("width", [None, 2.5])
+def test_one_step_alone_can_be_drawn(trace: Any, width: float | None) -> None:
+    monitor = AttentionMonitor()
+    monitor.update(trace)
+    figure = monitor.draw(width=width)
+    boxes = [axes.get_position() for axes in figure.axes]  # type: ignore[union-attr]
+    assert len(boxes) == 6
+    assert all(box.width > 0 and box.x0 >= 0 and box.x1 <= 1 for box in boxes)
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes[1:]))  # the curves, from left to right
 
 
 def test_pictures_and_films(tmp_path: Path, trace: Any) -> None:

@@ -43,9 +43,9 @@ def test_relevance_beats_chance_in_every_recommended_figure(bundled: Any, trace:
 @pytest.mark.parametrize("shift", [8, -8])
 def test_a_map_moved_in_time_is_worse_in_every_recommended_figure(bundled: Any, trace: Any, shift: int) -> None:
     """Half a second too late or too early; the order, for one, does not see it."""
-    from voxray.studies.quality import _relevance
+    from voxray.studies.quality import relevance_of
 
-    weights = _relevance(trace, "exact", bundled)
+    weights = relevance_of(trace, "exact", bundled)
     moved = np.roll(weights, shift, axis=1)
     if shift > 0:
         moved[:, :shift] = 0

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
+from voxray.frontend import DEFAULT
 from voxray.graph.graph import Graph
 from voxray.graph.plain import PlainAnatomy, plain_anatomy, prove_plain
 from voxray.graph.proof import Proof
@@ -31,9 +32,10 @@ from voxray.models.generic.description import Description, Output, find_descript
 from voxray.models.generic.front import RATE, BankFront, SampleFront, build_front
 from voxray.models.generic.replay import Replay, SingleTape
 from voxray.models.generic.vocabulary import read_tokens
+from voxray.timing import Clock, odds_of, retimed
 from voxray.trace import Trace
-from voxray.transcript import Reading, Rows, greedy_tokens
-from voxray.types import Audio, AudioError, Features, FloatArray, ModelError, OptionError, Progress, plain
+from voxray.transcript import Reading, Rows, greedy_tokens, words_of
+from voxray.types import Audio, AudioError, Features, FloatArray, ModelError, OptionError, Progress, Token, plain
 from voxray.vocabulary import Vocabulary
 
 FLOATS = (1, 10, 11)  # ONNX: float32, float16, float64
@@ -218,10 +220,10 @@ class Recogniser(Family):
         start = part.start - self._maker.start
         rows = Rows(heard, prompts, self.blank, normalised=self.output.log_probs)
         clock = Features(np.zeros((max(len(heard) - prompts, 0), 1), np.float32), told.time.hop, start + told.time.start)
-        tokens = greedy_tokens(rows, clock, self.vocabulary, alternatives)
+        tokens = [one for one in greedy_tokens(rows, clock, self.vocabulary, alternatives) if one.id not in self._hidden]
         emitted = [run.id for run in ctc.runs(heard.argmax(axis=1), self.blank)] if len(heard) else []
         return Reading(
-            tokens=tuple(one for one in tokens if one.id not in self._hidden),
+            tokens=self._timed(tokens, heard, part, clock),
             tags=(),
             raw_text=self.vocabulary.spell(emitted),
             rows=len(heard),
@@ -229,6 +231,14 @@ class Recogniser(Family):
             start=max(start, 0.0),
             end=start + part.hop * len(part.values),
         )
+
+    def _timed(self, tokens: Sequence[Token], heard: FloatArray, part: Features, rows: Features) -> tuple[Token, ...]:
+        """Return tokens with the times at which they are said; ``rows`` has the clock of the output."""
+        bank = self._maker.energies(part)
+        start, hop = (rows.start, DEFAULT.frame_shift) if bank is None else (bank.start, bank.hop)
+        clock = Clock(start, hop, (rows.start - start) / hop, rows.hop / hop)
+        odds = odds_of(heard, tokens, self.blank, self.output.prompts, clock)
+        return retimed(tokens, words_of(tokens), odds, None if bank is None else bank.values)
 
     def feeds(self, values: FloatArray) -> dict[str, npt.NDArray[Any]]:
         """Return the graph's inputs for the features (T, D) of one piece."""

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray.front import DECADE, BoolArray, Float64Array, grid_of_cells
-from voxray.frontend import read_cmvn, stack
+from voxray.frontend import DEFAULT, fbank, read_cmvn, stack, unstack
 from voxray.models.generic.description import Bank, Description, KaldiFbank, LogMel, Waveform
 from voxray.types import Audio, AudioError, Features, FloatArray, Grid, ModelError, OptionError, TraceError
 
@@ -43,6 +43,10 @@ class Scaling:
     def __call__(self, values: FloatArray) -> FloatArray:
         """Return normalised features."""
         return np.asarray((values - self.mean) / self.std, np.float32)
+
+    def undone(self, values: FloatArray) -> FloatArray:
+        """Return features as they were before."""
+        return np.asarray(values * self.std + self.mean, np.float32)
 
 
 class SampleMaker:
@@ -66,6 +70,14 @@ class SampleMaker:
     def features(self, audio: Audio) -> Features:
         """Return the samples, scaled and normalised."""
         return Features(self.seen(audio.samples, audio.samples), 1 / RATE, self.start)
+
+    def energies(self, part: Features) -> Features | None:
+        """Return log mel energies of a piece's sound, but for a constant, a row each 10 ms; None of one too short."""
+        samples = part.values[:, 0] / max(float(np.abs(part.values).max(initial=0.0)), 1e-9)
+        if len(samples) < DEFAULT.window_samples:
+            return None
+        bank = fbank(Audio(samples.astype(np.float32), RATE))
+        return Features(bank.values, bank.hop, part.start - self.start + bank.start)
 
     def front(self, part: Features, sound: Audio) -> SampleFront:
         """Return how one piece of a sound became its features."""
@@ -133,6 +145,17 @@ class BankMaker:
         """Centre of the first row of features, seconds from the start of the sound."""
         centre = (self.told.stack - 1) / 2 if self.told.stacking == "chunks" else 0.0
         return self.bank_start + centre * self.told.hop
+
+    def energies(self, part: Features) -> Features | None:
+        """Return Kaldi's log mel energies of a piece's sound, a row each 10 ms; None where the features tell others."""
+        told = self.told
+        alike = isinstance(told, KaldiFbank) and (told.mels, told.hop) == (DEFAULT.mels, DEFAULT.frame_shift)
+        if not alike or told.normalise in ("mean", "mean-std") or told.stacking != "centred":
+            return None
+        late = self.scaling is not None and self.scaling.mean.size not in (1, told.mels)
+        values = self.scaling.undone(part.values) if late and self.scaling is not None else part.values
+        bank = unstack(values, told.stack, told.stride)
+        return Features(bank if late or self.scaling is None else self.scaling.undone(bank), told.hop, part.start)
 
     def front(self, part: Features, sound: Audio) -> BankFront:
         """Return how one piece of a sound became its features."""

@@ -10,16 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from voxray.graph.plain import by_head, side_by_side
-from voxray.graph.weights import linear_weight
-from voxray.models.family import head_norms, stacked
+from voxray.models.family import Inside
 from voxray.types import Features, FloatArray, OptionError
 
 if TYPE_CHECKING:
     from voxray.models.generic import Recogniser
 
 
-class Replay:
+class Replay(Inside):
     """Evidence about one piece of sound: kept from the pass itself, or computed again when it is asked for."""
+
+    _model: Recogniser
 
     def __init__(self, model: Recogniser, part: Features) -> None:
         self._model, self._part = model, part
@@ -62,14 +63,6 @@ class Replay:
         found = self._attention | self._run(missing)[1] if missing else self._attention
         return np.stack([found[layer] for layer in layers])
 
-    def tensor(self, name: str, layers: Sequence[int]) -> FloatArray:
-        """Return an inner tensor, (layers, N, D) float32.
-
-        Raises:
-            OptionError: when a layer has no tensor of that name, or the layers have different widths.
-        """
-        return stacked(name, self.tensors(name, layers))
-
     def tensors(self, name: str, layers: Sequence[int]) -> list[FloatArray]:
         """Return an inner tensor of some layers, (N, D) float32 each.
 
@@ -86,12 +79,9 @@ class Replay:
         Raises:
             OptionError: when no linear map follows the heads of a layer at once.
         """
-        maps = [self._model.anatomy.blocks[layer].projection for layer in layers]
-        known = [one for one in maps if one is not None]
-        if len(known) < len(maps):
+        if any(self._model.anatomy.blocks[layer].projection is None for layer in layers):
             raise OptionError("what heads add to a layer's output is not known of this model; choose mean, max or entropy")
-        weights = [linear_weight(self._model.graph, one) for one in known]
-        return head_norms(self.tensors("context", layers), weights, self._model.heads)
+        return super().head_norms(layers)
 
     @property
     def _feeds(self) -> dict[str, npt.NDArray[Any]]:
