@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from voxray.manifest import read_manifest, read_times
     from voxray.standing import Standing, explains, standing_of
     from voxray.studies.bench import Benchmark, BenchOptions, bench
+    from voxray.studies.bench.writing import write_bench
     from voxray.studies.compare import ComparisonDepth, ModelComparison, compare_models
     from voxray.studies.compare.writing import write_model_report
     from voxray.studies.corpus import Run, evaluate
@@ -99,7 +100,7 @@ _HOMES = {
     "evaluate": "voxray.studies.corpus", "Run": "voxray.studies.corpus", "Gate": "voxray.studies.gates",
     "Standing": "voxray.standing", "explains": "voxray.standing", "standing_of": "voxray.standing",
     "bench": "voxray.studies.bench", "Benchmark": "voxray.studies.bench", "BenchOptions": "voxray.studies.bench",
-    "compare_models": "voxray.studies.compare", "ComparisonDepth": "voxray.studies.compare",
+    "write_bench": "voxray.studies.bench.writing", "compare_models": "voxray.studies.compare", "ComparisonDepth": "voxray.studies.compare",
     "ModelComparison": "voxray.studies.compare", "write_model_report": "voxray.studies.compare.writing",
     "compare_runs": "voxray.studies.runs", "RunComparison": "voxray.studies.runs",
     "compare_languages": "voxray.studies.languages", "LanguageStudy": "voxray.studies.languages",
@@ -207,6 +208,7 @@ __all__ = [
     "stretches",
     "why",
     "word_start_errors",
+    "write_bench",
     "write_export",
     "write_model_report",
     "write_report",

@@ -30,7 +30,21 @@ Across = Literal["time", "words"]
 
 Target = str | os.PathLike[str] | None
 
-__all__ = ["attention", "heads", "labels", "languages", "lens", "overlay", "paths", "posteriors", "relevance", "tags", "words"]
+__all__ = [
+    "atlas",
+    "attention",
+    "heads",
+    "labels",
+    "languages",
+    "lens",
+    "models",
+    "overlay",
+    "paths",
+    "posteriors",
+    "relevance",
+    "tags",
+    "words",
+]
 
 
 def __dir__() -> list[str]:
@@ -296,10 +310,20 @@ def labels(
             _check_sound(one, trace.audio)
         told["words"] = trace.words
         decided = [tag.label for tag in trace.tags if tag.kind == kind and tag.start <= many[0].target.start + 1e-6 < tag.end]
-        told["chosen"] = chosen if chosen is not None or not decided else decided[-1]
+        if chosen is None and decided:
+            among = decided[-1] in [one.target.label for one in many]
+            told["chosen"] = decided[-1] if among else ""
+            told["provenance"] += "" if among else f" · the model decided for {decided[-1]}, which is none of these"
     return _finish(draw_labels(many, style, **told), path, style)
 
 
+HEAD_FIGURES = {
+    "pointing": ("share", "Head by head: share of the tokens at which it looks most"),
+    "agreement": ("s", "Head by head: how far from where the token was emitted it looks"),
+    "order": ("tau", "Head by head: whether later tokens look at later sound"),
+    "prompts": ("share", "Head by head: what goes to the prompt rows"),
+    "leakage": ("share", "Head by head: what goes where nobody speaks"),
+}
 LANGUAGE_KINDS = ("clips", "layers", "forced")
 LANGUAGE_PROFILES = {
     "entropy of a row, share of the most possible": "relative_entropy",
@@ -360,6 +384,62 @@ def languages(
         names = (study.languages, study.forced)
         figure = views.draw_forced_languages(tables, *names, style, title="When another language is forced", provenance=told)
     return _finish(figure, path, style)
+
+
+def models(
+    comparison: Any, *, kind: Literal["damage", "heads", "layers", "margins"] = "damage", path: Target = None, **options: Any
+) -> Figure | Path:
+    """Draw how two models differ.
+
+    Args:
+        comparison: what ``compare_models`` found.
+        kind: ``damage``: in which layer the difference arises; ``heads``: how far the attention of each head diverges; ``layers``:
+            how far the layers' outputs lie apart; ``margins``: the margin of every token under both.
+        path: where to write the picture.
+        **options: of the style.
+
+    Raises:
+        OptionError: when there is no such kind or option, or the comparison measured nothing for it.
+        OutputError: when the picture cannot be written.
+    """
+    style = _style(options)
+    return _finish(comparison.picture(kind, style), path, style)
+
+
+def atlas(
+    scores: Sequence[Any],
+    *,
+    figure: Literal["pointing", "agreement", "order", "prompts", "leakage"] = "pointing",
+    path: Target = None,
+    **options: Any,
+) -> Figure | Path:
+    """Draw what every head is worth as an alignment: layers across, heads down.
+
+    Args:
+        scores: what ``head_atlas`` found.
+        figure: which of a head's figures.
+        path: where to write the picture.
+        **options: of the style.
+
+    Raises:
+        OptionError: when there is no such figure or option, or no head was scored.
+        OutputError: when the picture cannot be written.
+    """
+    from voxray.views.compare import draw_divergence
+
+    if figure not in HEAD_FIGURES:
+        raise OptionError(f"there is no figure {figure!r} of heads; choose one of {', '.join(HEAD_FIGURES)}")
+    if not scores:
+        raise OptionError("there is no head to draw; give what head_atlas found")
+    style = _style(options)
+    shape = [max(getattr(one, axis) for one in scores) + 1 for axis in ("layer", "head")]
+    table = np.full(shape, np.nan)
+    for one in scores:
+        value = getattr(one, figure)
+        table[one.layer, one.head] = np.nan if value is None else value
+    unit, title = HEAD_FIGURES[figure]
+    told = {"title": title, "provenance": "mean over clips · a view, not an explanation"}
+    return _finish(draw_divergence(table, style, unit=unit, **told), path, style)
 
 
 def lens(

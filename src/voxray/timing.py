@@ -33,7 +33,6 @@ from voxray.types import FloatArray, Token, Word
 Float64Array = npt.NDArray[np.float64]
 Span = tuple[float, float]
 SHORTEST = 3  # rows that a word lasts at least, where emissions leave it so much
-TOUCH = 1.0  # nats for a word that begins where the one before ends: hardly a pause is as short as a few rows
 BEYOND = 15  # rows that a word lasts at most after its last token's emission, or before its first, where only the odds are known
 # A character whose name tells how it sounds: LATIN SMALL LETTER E WITH ACUTE, HANGUL SYLLABLE HAN, HIRAGANA LETTER SMALL TU.
 NAMED = re.compile(
@@ -248,18 +247,19 @@ def by_sound(words: Sequence[Heard], odds: Odds, bank: FloatArray) -> list[Span]
 
 def seams_of(words: Sequence[Heard], odds: Odds, rows: int) -> list[Seam]:
     """Return the seams of words, one more than there are words, in a bank of so many rows."""
-    seams = []
-    for before, after in pairwise([None, *words, None]):
-        emitted = [
-            *([] if before is None else [odds.emitted(before.last)]),
-            *([] if after is None else [odds.emitted(after.first)]),
-        ]
-        first, stop = max(0, int(emitted[0]) - SIGHT), min(rows, int(emitted[-1]) + SIGHT + 1)
-        places = np.arange(first, stop, dtype=np.float32)
-        left = None if before is None else _side(before, odds, places, before.last)
-        right = None if after is None else _side(after, odds, places, after.first)
-        seams.append(Seam(first, odds.at(odds.blank, places), left, right))
-    return seams
+    return [_seam(before, after, odds, rows) for before, after in pairwise([None, *words, None])]
+
+
+def _seam(before: Heard | None, after: Heard | None, odds: Odds, rows: int) -> Seam:
+    emitted = [odds.emitted(token) for token in ([before.last] if before else []) + ([after.first] if after else [])]
+    first = min(max(int(emitted[0]) - SIGHT, 0), rows - 1)
+    places = np.arange(first, max(min(int(emitted[-1]) + SIGHT + 1, rows), first + 1), dtype=np.float32)
+    return Seam(
+        first=first,
+        blank=odds.at(odds.blank, places),
+        before=_side(before, odds, places, before.last) if before else None,
+        after=_side(after, odds, places, after.first) if after else None,
+    )
 
 
 def _side(word: Heard, odds: Odds, places: FloatArray, token: int) -> Side:
@@ -272,7 +272,7 @@ def _side(word: Heard, odds: Odds, places: FloatArray, token: int) -> Side:
         lasted=odds.emitted(word.last) - odds.emitted(word.first),
         letters=sum(letter.isalnum() for letter in word.text),
         tokens=len(word.tokens),
-        wide=any(map(is_spaceless, word.text)),
+        wide=any(is_spaceless(letter) for letter in word.text if letter.isalnum()),
         edge=said if token == word.first else said[::-1],
     )
 
@@ -292,36 +292,25 @@ def likeliest_spans(judged: Sequence[tuple[int, FloatArray]], rows: int, least: 
         rows: of the bank.
         least: rows that a word lasts at least.
     """
-    best, back = np.zeros(0), []
-    for at, (first, scores) in enumerate(judged):
-        if at:  # the word before ends here
-            gain, origin = _best_so_far(_later(best, least))
-            best = _laid(first, scores[1], rows) + gain
-            back.append(origin - least)
-        if at == len(judged) - 1:
-            break
-        start = _laid(first, scores[0], rows)
-        if at:
-            gain, origin = _best_so_far(best)
-            touching = best + TOUCH >= gain
-            back.append(np.where(touching, np.arange(rows), origin))
-            start = start + np.where(touching, best + TOUCH, gain)
-        best = start
-    row = int(best.argmax())
-    if best[row] == -np.inf:
+    steps = [step for pair in pairwise(judged) for step in ((*_of(pair[0], 0), 0), (*_of(pair[1], 1), least))]
+    best, origins = np.zeros(rows), []
+    for first, scores, gap in steps:
+        gain, origin = _best_so_far(_later(best, gap))
+        origins.append(origin - gap)
+        best = np.full(rows, -np.inf)
+        best[first : first + len(scores)] = scores + gain[first : first + len(scores)]
+    places = [int(best.argmax())]
+    if best[places[0]] == -np.inf:
         return None
-    path = [row]
-    for origin in reversed(back):
-        path.append(int(origin[path[-1]]))
-    places = [float(one) for one in reversed(path)]
-    return list(zip(places[::2], places[1::2], strict=True))
+    for origin in reversed(origins[1:]):
+        places.append(int(origin[places[-1]]))
+    path = [float(place) for place in reversed(places)]
+    return list(zip(path[::2], path[1::2], strict=True))
 
 
-def _laid(first: int, scores: FloatArray, rows: int) -> Float64Array:
-    """Return scores of a stretch on all rows; outside it nothing is possible."""
-    result = np.full(rows, -np.inf)
-    result[first : first + len(scores)] = scores
-    return result
+def _of(judged: tuple[int, FloatArray], kind: int) -> tuple[int, FloatArray]:
+    """Return the first row of a seam's stretch and its scores of a kind: 0 the start after it, 1 the end before it."""
+    return judged[0], judged[1][kind]
 
 
 def _later(scores: Float64Array, by: int) -> Float64Array:

@@ -1,14 +1,10 @@
-"""The report in a real browser: quick, quiet, usable by mouse and keyboard, in both languages, at every width.
-
-Chromium is Playwright's own where it is installed, or else the one on the path; without either, these tests are skipped.
-"""
+"""The report in a real browser: quick, quiet, usable by mouse and keyboard, in both languages, at every width."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +17,10 @@ from voxray.frontend import log_mel
 from voxray.types import Audio
 from voxray.views.report import Media, write_report
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
-
 COUNT = 300
 SECONDS = 4.0
 LIMIT_BYTES, LIMIT_SECONDS = 30e6, 3.0
 EVIL = "<script>alert(1)</script></script><img src=x onerror=alert(2)>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        own = Path(playwright.chromium.executable_path)
-        found = (
-            None if own.is_file() else shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-        )
-        if not own.is_file() and found is None:
-            pytest.skip("there is no Chromium: playwright install chromium")
-        opened = playwright.chromium.launch(
-            executable_path=found, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -95,27 +73,9 @@ def report(tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any
 
 
 @pytest.fixture
-def opened(browser: Any, report: Path) -> Iterator[Callable[..., Any]]:
-    """Open a report; whatever it says on the console, asks of the network or pops up is an error at the end."""
-    trouble: list[str] = []
-    contexts = []
-
-    def open_page(path: Path = report, width: int = 1000, **more: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: trouble.append(f"{message.type}: {message.text}"))
-        page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
-        page.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda one: None if one.url.startswith(("file:", "data:", "blob:")) else trouble.append(one.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert trouble == []
+def opened(open_file: Callable[..., Any], report: Path) -> Callable[..., Any]:
+    """Open a report, that of all clips unless another is given."""
+    return lambda path=report, **more: open_file(path, **more)
 
 
 def shown_ids(page: Any) -> list[str]:

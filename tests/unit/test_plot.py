@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from PIL import Image
 
 import voxray
 from voxray import AttentionView, attention_map, plot
 from voxray.alignment import stretches
+from voxray.studies.quality import HeadScore
 from voxray.trace import Trace
 from voxray.types import Grid, OptionError, OutputError, Relevance, Target
 
@@ -221,6 +224,41 @@ def test_labels_marks_what_the_model_decided(spoken: Trace) -> None:
     other = next(label for label in tag.probabilities if label != tag.label)
     names = [label.get_text() for label in plot.labels(many, spoken, chosen=other).axes[1].get_yticklabels()]
     assert f"▸ {other}" in names
+
+
+def test_labels_marks_none_where_the_model_decided_for_another(spoken: Trace) -> None:
+    tag = next(one for one in spoken.tags if one.kind == "emotion")
+    many = [one for one in emotions_of(spoken) if one.target.label != tag.label]
+    figure = plot.labels(many, spoken)
+    assert not any("▸" in label.get_text() for label in figure.axes[1].get_yticklabels())
+    assert f"the model decided for {tag.label}, which is none of these" in figure.texts[1].get_text().replace("\n", " ")
+    with pytest.raises(OptionError, match=f"'{tag.label}' is none of the labels that were explained"):
+        plot.labels(many, spoken, chosen=tag.label)
+
+
+def test_a_notebook_shows_the_picture_itself(spoken: Trace) -> None:
+    figure = plot.attention(spoken)
+    shown = Image.open(io.BytesIO(figure._repr_png_()))
+    assert shown.size == tuple((figure.get_size_inches() * 100).astype(int))
+    figure.set_dpi(50)
+    assert Image.open(io.BytesIO(figure._repr_png_())).width == int(figure.get_size_inches()[0] * 50)
+    dark = Image.open(io.BytesIO(plot.attention(spoken, theme="dark")._repr_png_())).convert("RGB")
+    assert max(dark.getpixel((0, 0))) < 40
+
+
+def test_atlas_draws_a_figure_of_every_head() -> None:
+    scores = [
+        HeadScore(layer, head, None, None, (3 * layer + head) / 10, None, 0.5, None, 0.1, None)
+        for layer, head in [(1, 0), (0, 2), (0, 0), (1, 2), (1, 1), (0, 1)]  # in no order
+    ]
+    drawn = np.ma.getdata(plot.atlas(scores).axes[1].get_images()[0].get_array())
+    np.testing.assert_allclose(np.asarray(drawn), [[0.0, 0.3], [0.1, 0.4], [0.2, 0.5]])
+    with pytest.raises(OptionError, match="There is nothing to draw"):
+        plot.atlas(scores, figure="order")  # nobody could tell it
+    with pytest.raises(OptionError, match="no figure 'role' of heads; choose one of pointing, agreement"):
+        plot.atlas(scores, figure="role")
+    with pytest.raises(OptionError, match="give what head_atlas found"):
+        plot.atlas([])
 
 
 def test_lens_and_paths_take_plain_arrays() -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from records import made, summary_of
 from voxray.types import OptionError, OutputError
-from voxray.views.report import ASSETS, Media, ReportOptions, causes_of, pack, vorbis, write_report, wrong
+from voxray.views.page import ASSETS
+from voxray.views.report import Media, ReportOptions, causes_of, pack, vorbis, write_report, wrong
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 EVIL = "</script><script>alert(1)</script><!--<img src=x onerror=alert(2)> \" ' & \u2028 {{ 7 * 7 }} {reference}"
@@ -137,7 +138,7 @@ def test_only_the_pages_own_script_may_run_and_nothing_is_loaded(tmp_path: Path)
     assert "default-src 'none'" in str(policy)
     assert not any({"src", "srcset"} & set(attributes) or tag in {"link", "iframe"} for tag, attributes in page.elements)
     assert all(str(attributes["href"]).startswith("#") for tag, attributes in page.elements if tag == "a")
-    for name in ("report.css", "report.js", "report.html"):
+    for name in ("base.css", "report.css", "page.js", "report.js", "base.html", "report.html"):
         assert "//" not in re.sub(r"^\s*//.*|; // .*|\s// .*", "", (ASSETS / name).read_text(encoding="utf-8"), flags=re.M)
 
 
@@ -260,7 +261,7 @@ def test_both_languages_say_the_same_things() -> None:
 
 def test_every_text_is_used_and_every_text_that_is_used_exists() -> None:
     table = json.loads((ASSETS / "en.json").read_text(encoding="utf-8"))
-    code = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("report.html", "report.js"))
+    code = "".join((ASSETS / name).read_text(encoding="utf-8") for name in ("base.html", "report.html", "report.js"))
     used = set(re.findall(r"\bta?\((?:\"[a-z-]+\", )?\"([\w.]+)\"[,)]", code))
     used |= set(re.findall(r"[?:] \"((?:facts|cause|media)\.[\w.]+)\"", code))
     assert len(used) > 60

@@ -16,6 +16,7 @@ import voxray
 from voxray.cli import (
     app,
     attention,
+    bench,
     compare_models,
     completion,
     demo,
@@ -43,6 +44,7 @@ COMMANDS = (
     live.live,
     attention.attention,
     quality.quality,
+    bench.bench,
     app.app,
     inspect.inspect,
     models.models,
@@ -96,6 +98,7 @@ def cli() -> None:
     voxray app                                  all of it on a web page
     voxray attention clip.wav -o pictures       pictures of the model's attention
     voxray quality clip.wav                     how good the alignment is, head by head
+    voxray bench                                which explanation can be trusted, on speech whose truth is known
     voxray inspect MODEL                        what a model file is made of
     voxray models                               models by name, and which are here
     """

@@ -149,9 +149,10 @@ def answer_told(source: str, answer: Answer, *, every_cell: bool = False) -> dic
     for one in answer.relevances:
         cut = voxray.stretches(answer.trace.words, *span_of(one))
         shares = [
-            {"text": part.text, "start": part.start, "end": part.end, "relevance": one.between(part.start, part.end)}
+            {"text": part.text, "start": part.start, "end": part.end,
+             "relevance": one.between(part.start, part.end) if one.reaches(part.start, part.end) else None}
             for part in cut
-        ]
+        ]  # fmt: skip
         known = one.to_dict() | {"over_time": [short(value) for value in one.over_time.tolist()]}
         if not every_cell:
             del known["scores"]

@@ -11,13 +11,14 @@ import click
 
 import voxray
 from voxray.cli.files import distinct_names, each, expand, prepared, sound
-from voxray.cli.options import drawing, opened, options_of, recognising
+from voxray.cli.options import drawing, instructing, opened, options_of, recognising
 
 KINDS = ("heatmap", "overlay", "heads", "posteriors", "tags")
 
 
 @click.command()
 @recognising
+@instructing
 @options_of(voxray.AttentionView)
 @click.option("-k", "--kind", "kinds", type=click.Choice([*KINDS, "all"]), multiple=True, default=("heatmap",),
               show_default=True, help="Which pictures; may be given several times.")  # fmt: skip

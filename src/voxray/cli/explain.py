@@ -16,7 +16,7 @@ from voxray.cli.answers import Answer, Question, answer_told, answered, asked, c
 from voxray.cli.files import distinct_names, each, expand, placed, sound
 from voxray.cli.ledger import print_answer
 from voxray.cli.methods import Explaining, print_methods
-from voxray.cli.options import drawing, opened, recognising
+from voxray.cli.options import drawing, instructing, opened, recognising
 from voxray.cli.tables import cut_short, spoken
 
 PICTURES = ("map", "words", "times", "matrix", "labels", "paths", "lens")
@@ -37,6 +37,7 @@ def _targets(_context: click.Context, _parameter: click.Parameter, typed: str) -
 
 @click.command(cls=Explaining)
 @partial(recognising, required=False)
+@instructing
 @click.option("-t", "--target", "targets", multiple=True, metavar="TARGET", shell_complete=_targets,
               help="token:5, word:3, word:hello, text, language, emotion, event or emotion:SAD; of a long sound emotion@1 is that "
                    "of its second piece. May be given several times; default: every word and tag.")  # fmt: skip

@@ -14,6 +14,7 @@ from voxray.cli.answers import Answer, is_own, peak_of, span_of
 from voxray.cli.tables import cut_short, drawable, number, room, seconds_at, show, spoken, table
 
 FEW = 3  # targets that are told one by one
+MISSED = "not reached"  # in place of a number where the budget ended before
 
 
 def print_answer(answer: Answer, paths: Sequence[Path], model: Any) -> None:
@@ -69,7 +70,8 @@ def print_ledger(relevance: voxray.Relevance, trace: voxray.Trace) -> None:
         own = is_own(part, relevance)
         style = "bold" if own else "" if part.text else "dim"
         when = [f"{max(moment, 0.0):.2f}" for moment in (part.start, part.end)[: len(times)]]
-        result.add_row(*when, mark if own else "", text, number(value, unit), bar(value), style=style)
+        told = (number(value, unit), bar(value)) if relevance.reaches(part.start, part.end) else (MISSED, "")
+        result.add_row(*when, mark if own else "", text, *told, style=style)
     result.add_section()
     blank = ("",) * (len(times) + 1)
     if relevance.parts or relevance.adds_up:
@@ -109,11 +111,12 @@ def print_overview(relevances: Sequence[voxray.Relevance], trace: voxray.Trace) 
     ends = [">peak s"] if room() >= 70 else []
     result = table(title, "target", ">score", ">own word", *(f">{name}" for name in columns), *ends)
     for one in relevances:
-        kept = {"own": 0.0, "other words": 0.0, "pauses": 0.0}
+        kept, tried = {"own": 0.0, "other words": 0.0, "pauses": 0.0}, True
         for part in voxray.stretches(trace.words, *span_of(one)):
             kept["own" if is_own(part, one) else "other words" if part.text else "pauses"] += one.between(part.start, part.end)
+            tried = tried and (not is_own(part, one) or one.reaches(part.start, part.end))
         kept |= {"others": kept["other words"] + kept["pauses"], "no sound": sum(one.parts.values()), **one.parts}
-        own = number(kept["own"], one.unit) if one.target.kind in ("word", "token") else "-"
+        own = "-" if one.target.kind not in ("word", "token") else number(kept["own"], one.unit) if tried else MISSED
         values = (number(kept.get(name, 0.0), one.unit) for name in columns)
         name = f"{one.target.name} {cut_short(one.target.label, 16)}"
         result.add_row(name, number(one.score, one.unit), own, *values, *[seconds_at(peak_of(one))] * len(ends))

@@ -14,6 +14,7 @@ import voxray
 from voxray.cli.models import MODEL
 
 Command = Callable[..., Any]
+INSTRUCTIONS = ("task", "timestamps", "hotwords")  # options of some families only
 
 
 DEVICE = click.option(
@@ -27,8 +28,33 @@ THREADS = click.option("--threads", type=click.IntRange(min=1), help="Threads fo
 
 
 def opened(how: Mapping[str, Any]) -> Any:
-    """Open the model that a command was given, as its options ``model``, ``threads`` and ``device`` say."""
-    return voxray.load_model(how["model"], threads=how["threads"], device=how["device"])
+    """Open the model that a command was given, as its options ``model``, ``threads`` and ``device`` and those of its family say.
+
+    Raises:
+        OptionError: when the model cannot recognise as it was told to.
+    """
+    model = voxray.load_model(how["model"], threads=how["threads"], device=how["device"])
+    told = {name: how[name] for name in INSTRUCTIONS if how.get(name)}
+    if told:
+        model.instruct(**told)
+    return model
+
+
+def instructing(command: Command) -> Command:
+    """Add the options that only some families of models can follow."""
+    for option in (
+        click.option("--hotwords", multiple=True, metavar="WORD", callback=_listed,
+                     help="Words to listen for, of a SeACo Paraformer; several times, or with commas."),
+        click.option("--timestamps", is_flag=True, help="Let a Whisper write when stretches of text begin and end (--style raw)."),
+        click.option("--task", type=click.Choice(["transcribe", "translate"]), help="A Whisper writes the words, or English."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def _listed(_context: click.Context, _parameter: click.Parameter, typed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return words that were given one by one or in a list with commas."""
+    return tuple(word.strip() for one in typed for word in re.split("[,，、]", one) if word.strip())
 
 
 def recognising(command: Command, *, required: bool = True) -> Command:

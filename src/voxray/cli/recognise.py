@@ -11,12 +11,13 @@ import click
 
 import voxray
 from voxray.cli.files import distinct_names, each, expand, prepared, sound
-from voxray.cli.options import opened, recognising
+from voxray.cli.options import instructing, opened, recognising
 from voxray.cli.tables import printed, show, table
 
 
 @click.command()
 @recognising
+@instructing
 @click.option("--style", type=click.Choice(["plain", "rich", "raw"]), default="plain", show_default=True,
               help="Words only, with emoji for emotion and event, or with every tag.")  # fmt: skip
 @click.option("--words", is_flag=True, help="One word a line: start, end [s], confidence, word.")
@@ -44,6 +45,7 @@ def transcribe(sources: Sequence[str], style: str, words: bool, as_json: bool, *
 
 @click.command()
 @recognising
+@instructing
 @click.option("--save", "folder", type=click.Path(), metavar="FOLDER", help="Keep each trace as NAME.trace.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line for each file.")
 def trace(sources: Sequence[str], folder: str | None, as_json: bool, **how: Any) -> int:  # noqa: FBT001

@@ -394,14 +394,14 @@ def sheet(size: tuple[float, float], title: str, provenance: str, colours: Palet
         provenance: where it comes from (model, layer, head, method, seed ...); wrapped when long.
         colours: of the theme.
     """
-    from matplotlib.figure import Figure
+    from voxray.views._figure import SheetFigure
 
     width, room = size
     heading, note = wrapped(title, TITLE, width - 2 * EDGE), wrapped(provenance, SMALL, width - 2 * EDGE)
     top = EDGE + _block(heading, TITLE) + 0.06
     foot = EDGE * 0.7 + _block(note, SMALL)
     height = top + room + foot
-    figure = Figure(figsize=(width, height))
+    figure = SheetFigure(figsize=(width, height))
     place: dict[str, Any] = {"ha": "left", "linespacing": 1.25}
     figure.text(EDGE / width, 1 - EDGE / height, heading, size=TITLE, va="top", **place)
     figure.text(EDGE / width, EDGE * 0.7 / height, note, size=SMALL, va="bottom", color=colours.muted, **place)

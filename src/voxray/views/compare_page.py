@@ -5,37 +5,16 @@ It is drawn from plain values: what :meth:`ModelComparison.to_dict` says, the se
 
 from __future__ import annotations
 
-import base64
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, get_args
 
-from voxray.storage import whole_file
-from voxray.types import OptionError, OutputError
-from voxray.views.page import ASSETS, Language, Words, environment, version
+from voxray.views.page import Language, Picture, Words, rendered, texts, write
 
 MOST = 100
 """Clips, tokens and heads in a table; the JSON file has all."""
 NAMED = re.compile(r"\{(part\.[^}]+)\}")
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture as PNG, for light and for dark screens."""
-
-    light: bytes
-    dark: bytes
-
-    @property
-    def sources(self) -> tuple[str, str]:
-        """Both as data URIs."""
-        light, dark = (f"data:image/png;base64,{base64.b64encode(one).decode()}" for one in (self.light, self.dark))
-        return light, dark
 
 
 def sentence(key: str, values: Mapping[str, Any], language: Language = "en") -> str:
@@ -79,12 +58,11 @@ def write_page(
         OptionError: when there is no such language.
         OutputError: when the page cannot be written.
     """
-    if language not in get_args(Language):
-        raise OptionError(f"the page knows no language {language!r}; choose {' or '.join(get_args(Language))}")
-    made = environment(Words(strings()[language]), "models.js")
-    page = made.get_template("models.html").generate(
+    parts = rendered(
+        "models",
+        strings(),
+        language,
         told=told,
-        language=language,
         claims=[{name: sentence(key, values, name) for name in get_args(Language)} for key, values in claims],
         pictures={name: one.sources for name, one in pictures.items()},
         changed=[one for one in told["clips"] if one["changed"]],
@@ -93,24 +71,13 @@ def write_page(
         words=_words(told["clips"]),
         heads=_heads(told["inside"]),
         most=MOST,
-        data={"language": language, "strings": strings()},
-        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=version(),
     )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as stream:
-            for part in page:
-                stream.write(part.encode("utf-8", "xmlcharrefreplace"))
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    return path
+    return write(parts, path)
 
 
-@lru_cache(maxsize=1)
 def strings() -> dict[str, dict[str, str]]:
     """Return the texts of the page by language and key."""
-    return {name: json.loads((ASSETS / f"models.{name}.json").read_text(encoding="utf-8")) for name in get_args(Language)}
+    return texts("models.{}.json")
 
 
 def _fallen(clips: Iterable[Mapping[str, Any]]) -> list[tuple[str, Mapping[str, Any]]]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
 
 COLUMNS = 5
+LEAST = 3  # columns that a sheet has room for, so that the curves under few maps have room too
 MAP, LABELS, HEAD, CLOCK = (2.0, 1.35), 0.42, 0.4, 0.34
 """Inches: a map, the room for its tokens' names, for its title, for its clock."""
 CURVE, ABOVE = 0.75, 0.42
@@ -82,7 +83,7 @@ def draw_evolution(panels: Sequence[Panel], curves: Curves, style: canvas.Style,
     _check(panels)
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
-    width = 2 * canvas.EDGE + columns * (LABELS + MAP[0])
+    width = 2 * canvas.EDGE + max(columns, LEAST) * (LABELS + MAP[0])
     scale = (style.width or width) / width
     cell = (LABELS + MAP[0], HEAD + MAP[1] + CLOCK)
     with canvas.drawing(style) as colours:
@@ -203,7 +204,8 @@ def _draw_curves(
     share = box[2] / max(len(curves), 1)
     for index, (name, told) in enumerate(curves.items()):
         values = np.asarray(told, np.float64)
-        axes = sheet.axes((box[0] + index * share + 0.36, box[1], share - 0.5, box[3]))
+        left, room = min(0.36, 0.3 * share), share - min(0.5, 0.45 * share)
+        axes = sheet.axes((box[0] + index * share + left, box[1], room, box[3]))
         colour = colours.series[index % len(colours.series)]
         axes.plot(numbers, values, color=colour, linewidth=1.3, marker="o", markersize=2.5)
         axes.plot(numbers[at : at + 1], values[at : at + 1], color=colour, marker="o", markersize=5.5, linestyle="")

@@ -35,7 +35,7 @@ def draw_labels(
     Args:
         relevances: one a label, of one kind of tag, from one method with the same cells.
         style: the look.
-        chosen: the label that the model decided for; None for the one with the highest score.
+        chosen: the label that the model decided for; None for the one with the highest score, empty for none of these.
         words: of the sound, written above the map; may be empty.
         title: what is shown.
         provenance: how the maps came about.
@@ -51,7 +51,7 @@ def draw_labels(
     rows = sorted(_of_one_kind(relevances), key=lambda one: -one.score)
     names = [canvas.drawable(one.target.label) for one in rows]
     chosen = rows[0].target.label if chosen is None else chosen
-    if chosen not in [one.target.label for one in rows]:
+    if chosen and chosen not in [one.target.label for one in rows]:
         raise OptionError(f"{chosen!r} is none of the labels that were explained: {', '.join(one.target.label for one in rows)}.")
     times, values = marks.pooled(times, np.array([one.over_time for one in rows], np.float64))
     scale = marks.scale_of(values, marks.per_cell(times, rows[0].unit))
@@ -73,8 +73,8 @@ def draw_labels(
         _label_rows(axes, names, rows, chosen, colours)
         canvas.time_axis(axes, span)
         marks.draw_words([axes], words, places, colours)
-        row = next(n for n, one in enumerate(rows) if one.target.label == chosen)
-        marks.outline(axes, [(*span, row - 0.5, row + 0.5)], colours)
+        boxes = [(*span, row - 0.5, row + 0.5) for row, one in enumerate(rows) if one.target.label == chosen]
+        marks.outline(axes, boxes, colours)
     return sheet.figure
 
 

@@ -16,25 +16,18 @@ from __future__ import annotations
 import base64
 import heapq
 import io
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from voxray.storage import whole_file
-from voxray.types import FloatArray, OptionError, OutputError, frozen
+from voxray.types import FloatArray, OptionError, frozen
 from voxray.views.overlay import TICKS, mel_bin
-from voxray.views.page import ASSETS, Language, Words, environment, version
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from voxray.views.page import Language, check, rendered, texts, write
 
 Record = Mapping[str, Any]
 
@@ -125,15 +118,16 @@ def write_report(
         OptionError: when there is no such language.
         OutputError: when the file cannot be written.
     """
-    path = Path(path)
+    check(language)  # before any sound is read
     options = options or ReportOptions()
-    if language not in get_args(Language):
-        raise OptionError(f"the report knows no language {language!r}; choose {' or '.join(get_args(Language))}")
     total, shown = _worst(records, options.clips)
     packed = _packed(shown, media, options)
-    page = _environment(language).get_template("report.html").generate(
+    parts = rendered(
+        "report",
+        texts("{}.json"),
+        language,
+        data={"ticks": _ticks(), "clips": [_entry(one) for one in shown]},
         options=options,
-        language=language,
         summary=summary,
         total=total,
         records=shown,
@@ -142,18 +136,10 @@ def write_report(
         left=any(one.get("missing") == "left" for one in packed),
         fields=_fields(shown),
         causes=sorted({name for one in shown for name in causes_of(one)}),
-        data={"language": language, "strings": _strings(), "ticks": _ticks(), "clips": [_entry(one) for one in shown]},
-        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        version=version(),
-    )  # fmt: skip
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as stream:
-            for part in page:
-                stream.write(part.encode("utf-8", "xmlcharrefreplace"))  # JSON may bring lone surrogates along
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-    return path
+        wrong=wrong,
+        causes_of=causes_of,
+    )
+    return write(parts, Path(path))
 
 
 # --- The clips -----------------------------------------------------------------------------------------------------------
@@ -325,15 +311,3 @@ def _ticks() -> list[tuple[float, str]]:
     """Return where frequencies lie in a spectrogram, from 0 at its foot to 1, and what they are called in kHz."""
     places = (mel_bin(np.array(TICKS), 80) + 0.5) / 80
     return [(round(float(place), 4), f"{hertz / 1000:g}") for place, hertz in zip(places, TICKS, strict=True)]
-
-
-@lru_cache(maxsize=1)
-def _strings() -> dict[str, dict[str, str]]:
-    return {name: json.loads((ASSETS / f"{name}.json").read_text(encoding="utf-8")) for name in get_args(Language)}
-
-
-def _environment(language: Language) -> Environment:
-    """Return Jinja with the texts of the report."""
-    made = environment(Words(_strings()[language]), "report.js")
-    made.globals |= {"wrong": wrong, "causes_of": causes_of}
-    return made

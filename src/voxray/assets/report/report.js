@@ -1,5 +1,4 @@
-"use strict";
-// The page's own script: languages, table, and the sections of the clips, which are drawn when they are opened.
+// The report's own script: its table, and the sections of the clips, which are drawn when they are opened.
 // Texts of a record reach the page as text nodes and attributes only, never as HTML.
 (() => {
   const REACH = 0.2; // seconds heard beyond a word's frames: a recogniser emits late and briefly
@@ -25,37 +24,17 @@
     },
   };
 
-  const read = (id) => JSON.parse(document.getElementById(id).textContent);
-  const data = read("data");
+  const { data, has, read, t } = page;
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const sections = new Map(); // number of the clip -> its Section
-  let language = data.language;
   let printing = false;
 
   // --- Texts -------------------------------------------------------------------------------------------------------------
 
-  const has = (object, key) => Object.prototype.hasOwnProperty.call(object, key);
-
-  function t(key, values = {}, otherwise = key) {
-    const table = data.strings[language];
-    const text = has(table, key) ? table[key] : otherwise;
-    return text.replace(/\{(\w+)\}/g, (whole, name) => (has(values, name) ? String(values[name]) : whole));
-  }
-
-  function translate() {
-    document.documentElement.lang = language === "zh" ? "zh-Hans" : "en";
-    for (const node of document.querySelectorAll("[data-t]")) {
-      node.textContent = t(node.dataset.t, JSON.parse(node.dataset.values || "{}"), node.textContent);
-    }
-    for (const name of ["aria-label", "placeholder"]) {
-      for (const node of document.querySelectorAll(`[data-t-${name}]`)) node.setAttribute(name, t(node.getAttribute(`data-t-${name}`)));
-    }
-    for (const button of document.querySelectorAll("[data-language]")) {
-      button.setAttribute("aria-pressed", String(button.dataset.language === language));
-    }
+  page.translated(() => {
     table.count();
     for (const section of sections.values()) section.draw();
-  }
+  });
 
   const known = (value) => typeof value === "number" && Number.isFinite(value);
   const fixed = (value, digits = 1) => (known(value) ? value.toFixed(digits).replace("-", "−") : "–");
@@ -411,7 +390,7 @@
       const none = !this.record.edits;
       return h("div", { class: "legend" },
         none ? h("span", {}, t("errors.noreference")) : h("span", {}, t("legend.above")),
-        ...(none || !this.record.mistakes.length ? [] : signs.map((kind) => h("span", { class: kind }, h("b", { "aria-hidden": "true", class: kind === "deletion" ? "up" : "low" }, language === "zh" ? "字" : "ab"), ` ${t(`legend.${kind}`)}`))),
+        ...(none || !this.record.mistakes.length ? [] : signs.map((kind) => h("span", { class: kind }, h("b", { "aria-hidden": "true", class: kind === "deletion" ? "up" : "low" }, page.language() === "zh" ? "字" : "ab"), ` ${t(`legend.${kind}`)}`))),
         h("span", { class: "choose" }, t("legend.choose")));
     }
 
@@ -630,13 +609,6 @@
     history.replaceState(null, "", `#clip-${row.dataset.n}`);
     reveal(document.getElementById(`clip-${row.dataset.n}`));
   });
-  for (const button of document.querySelectorAll("[data-language]")) {
-    button.addEventListener("click", () => {
-      language = button.dataset.language;
-      translate();
-    });
-  }
-  document.getElementById("print").addEventListener("click", () => print());
   dark.addEventListener("change", () => sections.forEach((section) => section.draw()));
   let closed = [];
   addEventListener("beforeprint", () => {

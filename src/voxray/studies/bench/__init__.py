@@ -186,7 +186,10 @@ def _filled(place: Path, listed: Manifest, samples: Sequence[Sample], job: Job, 
 
 
 def chosen(listed: Manifest, options: BenchOptions) -> list[Sample]:
-    """Return the clips of a corpus that are asked about, those of a set in the order of the manifest.
+    """Return the clips of a corpus that are asked about.
+
+    Those of a set are in the order of the manifest, and the sets take turns by their sizes, so that a budget that ends a run
+    leaves the same share of each.
 
     Raises:
         OptionError: when the corpus has no such set, or a clip names a pair or a clean sound that is not there.
@@ -206,7 +209,14 @@ def chosen(listed: Manifest, options: BenchOptions) -> list[Sample]:
         taken[name] = taken.get(name, 0) + 1
         found.append(_sample(item, listed.path.parent, by_id, sane="aims" not in item.groups and taken[name] <= options.sane))
     first = next((one.groups.get("set") for one in found if one.sanity), None)
-    return [replace(one, sanity=one.sanity and one.groups.get("set") == first) for one in found]
+    found = [replace(one, sanity=one.sanity and one.groups.get("set") == first) for one in found]
+    gone: dict[str, int] = {}
+    turns = []
+    for at, one in enumerate(found):
+        name = str(one.groups.get("set", "given"))
+        turns.append((gone.get(name, 0) / taken[name], at))
+        gone[name] = gone.get(name, 0) + 1
+    return [found[at] for _, at in sorted(turns)]
 
 
 def _sample(item: Item, folder: Path, by_id: Mapping[str, Item], *, sane: bool) -> Sample:

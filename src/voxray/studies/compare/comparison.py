@@ -18,6 +18,7 @@ from voxray.studies.compare.inside import Divergence
 from voxray.studies.compare.speed import Speed
 from voxray.studies.gates import Gate
 from voxray.types import ModelInfo, OptionError, plain
+from voxray.views.canvas import Style
 from voxray.views.compare_page import sentence
 
 GATES: Mapping[str, tuple[str, ...]] = {
@@ -210,7 +211,20 @@ class ModelComparison:
             "file_ratio": None if speed is None else speed.file[1] / speed.file[0],
         }
 
-    # --- For files -----------------------------------------------------------------------------------------------------
+    # --- For pictures and files ----------------------------------------------------------------------------------------
+
+    def picture(self, kind: str, style: Style) -> Any:
+        """Draw one side of the comparison; ``voxray.plot.models`` is the short way here.
+
+        Raises:
+            OptionError: when there is no such picture, or nothing was measured for it.
+        """
+        from voxray.studies.compare.pictures import pictures_of  # which reads comparisons itself
+
+        there = pictures_of(self)
+        if kind not in there:
+            raise OptionError(f"this comparison has no picture {kind!r}; it has {', '.join(there) or 'none'}")
+        return there[kind](style)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Yield a row for each token of the first model's texts: where it stands and its margins under both models."""
