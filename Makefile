@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format pictures app-pictures methods-page bench causes confidence whisper train test-training model-card clean
+.PHONY: demo test check format pictures app-pictures methods-page docs docs-serve notebooks proof times bench causes confidence whisper train test-training model-card clean
 
 RUN ?= run
 
@@ -39,6 +39,28 @@ app-pictures: $(VENV)/.dev
 # The part of the documentation that the methods say themselves.
 methods-page: $(VENV)/.run
 	$(BIN)/python scripts/methods_page.py
+
+# The documentation site, in site/: open site/index.html. Its gallery is drawn anew where the code has changed.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+# The tutorial notebooks, run and written to examples.
+notebooks: $(VENV)/.dev
+	$(BIN)/python scripts/notebooks.py
+
+# Which explanation can be trusted: the whole benchmark on the bundled model, docs/proof.md, and what maps may be called.
+# A run that was stopped goes on. An hour on two cores.
+proof: $(VENV)/.dev
+	$(BIN)/voxray bench --out $(RUN)/proof --processes 2
+	$(BIN)/python scripts/proof_page.py $(RUN)/proof
+	$(BIN)/python scripts/methods_page.py
+
+# How far the times of words are off: docs/times.md.
+times: $(VENV)/.dev
+	$(BIN)/python benchmarks/times.py --write
 
 bench: $(VENV)/.dev
 	$(BIN)/pip install --quiet torch==2.13.0
@@ -97,4 +119,4 @@ $(VENV)/.train: $(VENV)/.dev
 	@touch $@
 
 clean:
-	rm -rf $(VENV) voxray-demo build dist
+	rm -rf $(VENV) voxray-demo build dist site

@@ -17,7 +17,7 @@ SPACELESS = (
 )  # fmt: skip
 
 
-REACH = 0.15  # seconds that a word may reach beyond the frames that emitted it
+REACH = 0.03  # seconds that a word may reach beyond its times: half a frame of the models
 SHORTEST = 0.06  # seconds; no word is said in less, though a decoder's time warping may give it none
 NOTHING = 1e-6  # seconds; no pause is shorter
 
@@ -34,8 +34,8 @@ class Stretch:
 def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
     """Part a span of seconds into words and pauses without rest.
 
-    CTC emits a word in fewer frames than it sounds. So a word reaches half-way to its neighbours, but no more than 150 ms beyond
-    its frames; what is left over is a pause. A decoder may place words at one moment; each gets 60 ms of its neighbours' time.
+    Sound of a word is heard in frames beside it too. So a word reaches half-way to its neighbours, but no more than 30 ms beyond its
+    times; what is left over is a pause. A decoder may place words at one moment; each gets 60 ms of its neighbours' time.
 
     Args:
         words: in order of time; those outside the span are left out.

@@ -209,6 +209,7 @@ def _relevance(method: Explainer, case: Case, aim: Aim, found: Found) -> Relevan
         adds_up=method.adds_up,
         view=place.status == "view",
         because=place.because,
+        unreached=found.unreached,
         model=case.model.info,
         audio=case.trace.audio.name,
         language=case.trace.language,

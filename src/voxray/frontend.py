@@ -178,7 +178,9 @@ def stack(values: FloatArray, m: int = DEFAULT.lfr_m, n: int = DEFAULT.lfr_n) ->
 
 
 def unstack(values: FloatArray, m: int = DEFAULT.lfr_m, n: int = DEFAULT.lfr_n) -> FloatArray:
-    """Return the frames that ``stack`` laid side by side, each from the stack in whose middle it lies; the last one is repeated.
+    """Return the frames that ``stack`` laid side by side, each from the stack in whose middle it lies.
+
+    Past the end of the last stack its last frame is repeated.
 
     Args:
         values: (T, m D) float32.

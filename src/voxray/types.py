@@ -466,6 +466,7 @@ class Relevance:
         seconds: spent.
         notes: what the reader must know, one sentence each.
         because: why it is called a view or an explanation.
+        unreached: from and to, seconds, where the budget ended before anything was tried: the 0 there says nothing.
     """
 
     scores: FloatArray
@@ -486,6 +487,7 @@ class Relevance:
     seconds: float
     notes: tuple[str, ...] = ()
     because: str = ""
+    unreached: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scores", frozen(self.scores, np.float32, "M K", "Relevance.scores"))
@@ -509,6 +511,11 @@ class Relevance:
         inside = np.minimum(self.grid.times[1:], end) - np.maximum(self.grid.times[:-1], start)
         share = np.clip(inside, 0.0, None) / np.diff(self.grid.times)
         return float(self.over_time.astype(np.float64) @ share)
+
+    def reaches(self, start: float, end: float) -> bool:
+        """Tell whether something was tried between two times, but for the 10 ms by which cells may differ from words."""
+        missed = sum(max(0.0, min(last, end) - max(first, start)) for first, last in self.unreached)
+        return missed <= 0.0 or missed < end - start - 0.02
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""

@@ -23,7 +23,7 @@ from voxray.studies.decisions import Decision
 
 ROOT = Path(__file__).parent.parent.parent
 READMES = ("README.md", "README.zh-CN.md")
-COMMANDS = {"README.md": 20, "docs/why.md": 4}
+COMMANDS = {"README.md": 20, "docs/evaluate.md": 4}
 ELSEWHERE = ("-m whisper-base", "voxray live", "voxray app")  # need a hub or a microphone, or go on for ever
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
@@ -134,7 +134,7 @@ def test_the_table_of_causes_is_that_of_the_code() -> None:
 
 
 def test_the_gates_of_the_documents_exist() -> None:
-    text = (ROOT / "docs" / "why.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "evaluate.md").read_text(encoding="utf-8")
     told = text.partition("Figures: ")[2].partition(". A figure")[0]
     assert set(re.findall(r"`(\w+)`", told)) == set(gates.FIGURES)
 

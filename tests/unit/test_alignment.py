@@ -159,8 +159,8 @@ def test_words_at_one_moment_share_the_time_around_it() -> None:
     said = [Word(text, start, end, (0, 1), 0.0) for text, start, end in
             [("a", 0.0, 0.0), ("b", 0.0, 0.4), ("c", 0.4, 0.4), ("d", 0.4, 0.9), ("e", 1.0, 1.0)]]  # fmt: skip
     found = stretches(said, 0.0, 1.0)
-    assert [one.text for one in found] == ["a", "b", "c", "d", "e"]
-    edges = [0.0, 0.06, 0.4, 0.46, 0.94, 1.0]
+    assert [one.text for one in found] == ["a", "b", "c", "d", "", "e"]
+    edges = [0.0, 0.06, 0.4, 0.46, 0.93, 0.94, 1.0]
     np.testing.assert_allclose([(one.start, one.end) for one in found], list(pairwise(edges)), atol=1e-9)
     crowded = stretches(said, 0.0, 0.2)
     assert [round(one.end - one.start, 9) for one in crowded] == [0.06, 0.14]
@@ -171,6 +171,6 @@ def test_words_at_one_moment_share_the_time_around_it() -> None:
 def test_stretches_of_a_span_leave_no_rest() -> None:
     said = [Word("a", 0.3, 0.5, (0, 1), 0.0), Word("b", 0.6, 0.8, (1, 2), 0.0), Word("later", 5.0, 5.2, (2, 3), 0.0)]
     found = stretches(said, 0.0, 1.5)
-    assert [part.text for part in found] == ["", "a", "b", ""]
-    assert [0.0, *(part.end for part in found)] == pytest.approx([0.0, 0.15, 0.55, 0.95, 1.5])
+    assert [part.text for part in found] == ["", "a", "", "b", ""]
+    assert [0.0, *(part.end for part in found)] == pytest.approx([0.0, 0.27, 0.53, 0.57, 0.83, 1.5])
     assert stretches([], 0.0, 2.0) == [Stretch("", 0.0, 2.0)]

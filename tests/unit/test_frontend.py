@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from voxray.frontend import Cmvn, FrontendOptions, fbank, features, log_mel, read_cmvn, stack
+from voxray.frontend import Cmvn, FrontendOptions, fbank, features, log_mel, read_cmvn, stack, unstack
 from voxray.types import Audio, AudioError, ModelError
 
 DATA = Path(__file__).parents[1] / "data"
@@ -247,3 +247,14 @@ def test_features_undo_the_shift_and_scale() -> None:
     cmvn = Cmvn(rng.normal(size=560), rng.uniform(0.1, 1, 560))
     wanted = (slow_stack(fbank(audio).values, 7, 6) + cmvn.shift) * cmvn.scale
     np.testing.assert_allclose(features(audio, cmvn).values, wanted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("m", "n"), [(7, 6), (1, 1), (3, 1), (5, 4)])
+def test_unstacking_gives_the_frames_again(m: int, n: int) -> None:
+    for frames in (1, 2, 6, 7, 23, 24, 25):
+        bank = np.random.default_rng(frames).normal(size=(frames, 4)).astype(np.float32)
+        found = unstack(stack(bank, m, n), m, n)
+        assert len(found) == n * -(-frames // n)
+        held = min(frames, len(found) - n + m - (m - 1) // 2)  # the last stack may end before the sound does
+        assert np.array_equal(found[:held], bank[:held])
+        assert np.array_equal(found[held:], np.repeat(bank[held - 1 : held], len(found) - held, axis=0))

@@ -207,8 +207,8 @@ def word(start: float, end: float) -> Word:
 def test_words_reach_half_way_to_their_neighbours_and_leave_long_pauses() -> None:
     cells = Grid(0.0075 + 0.01 * np.arange(201), np.arange(81.0))
     said = [word(0.2075, 0.2675), word(0.3075, 0.4075), word(1.0075, 1.1075)]
-    assert words(cells, said).tolist() == [[5, 28], [28, 55], [85, 125]]
-    assert words_and_pauses(cells, said).tolist() == [0, 5, 28, 55, 85, 125, 200]
+    assert words(cells, said).tolist() == [[17, 28], [28, 43], [97, 113]]
+    assert words_and_pauses(cells, said).tolist() == [0, 17, 28, 43, 97, 113, 200]
     assert words(cells, [word(0.0, 2.0075)]).tolist() == [[0, 200]]
     for one in (words, words_and_pauses):
         with pytest.raises(OptionError, match="nothing was said"):
@@ -219,8 +219,9 @@ def test_words_that_meet_share_one_edge_wherever_it_falls() -> None:
     cells = Grid(0.0075 + 0.01 * np.arange(400), np.arange(81.0))
     rng = np.random.default_rng(4)
     for _ in range(50):
-        times = np.cumsum(rng.choice([0.06, 0.12, 0.18, 0.255], 14)) + 0.0125
-        found = words(cells, [word(start, end) for start, end in times.reshape(-1, 2)])
+        lengths, gaps = rng.choice([0.06, 0.12, 0.18], 7), rng.choice([0.0, 0.01, 0.035, 0.055], 7)
+        starts = np.cumsum(lengths + gaps) - lengths + 0.0125
+        found = words(cells, [word(start, start + length) for start, length in zip(starts, lengths, strict=True)])
         assert all(one[1] == two[0] for one, two in pairwise(found.tolist()))
 
 
@@ -228,8 +229,8 @@ def test_words_within_one_moment_have_some_frames_each() -> None:
     cells = Grid(0.01 * np.arange(101) - 0.005, np.arange(81.0))
     said = [word(0.0, 0.0), word(0.0, 0.3), word(0.5, 0.5), word(0.5, 0.5), word(0.5, 0.6), word(1.0, 1.0), word(1.0, 1.0)]
     found = words(cells, said).tolist()
-    assert found == [[0, 6], [6, 40], [40, 50], [50, 56], [56, 76], [86, 94], [94, 100]]
-    assert len(words_and_pauses(cells, said)) - 1 == len(said) + 1
+    assert found == [[0, 6], [6, 33], [48, 54], [54, 60], [60, 66], [88, 94], [94, 100]]
+    assert len(words_and_pauses(cells, said)) - 1 == len(said) + 2
     crowded = words(cells, [word(0.4, 0.4)] * 40).tolist()  # more words than there is room for
     assert all(stop - first >= 2 for first, stop in crowded)
     assert crowded == sorted(crowded)

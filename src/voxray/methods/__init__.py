@@ -49,6 +49,7 @@ class Found:
         unit: logit, nats or share.
         parts: contributions that come from no cell, by name.
         notes: what the reader must know.
+        unreached: from and to, seconds, where the budget ended before anything was tried: the 0 there says nothing.
     """
 
     scores: FloatArray
@@ -57,6 +58,7 @@ class Found:
     unit: str
     parts: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    unreached: tuple[tuple[float, float], ...] = ()
 
 
 class Explainer(Protocol):

@@ -91,8 +91,11 @@ class Method:
         grid = grid_of(case.cells, np.arange(len(case.bank) + 1), edges)
         ended = f"the budget ended after {len(drops)} of {len(segments)} windows; "
         notes = (runs.note, *([ended + _unreached(case, reached)] if len(drops) < len(segments) else []))
-        pairs = zip(maps, runs.base, strict=True)
-        return [Found(one[edges[:-1]].astype(np.float32), grid, float(base), runs.unit, notes=notes) for one, base in pairs]
+        unreached = _gaps(case, reached)
+        return [
+            Found(one[edges[:-1]].astype(np.float32), grid, float(base), runs.unit, notes=notes, unreached=unreached)
+            for one, base in zip(maps, runs.base, strict=True)
+        ]
 
 
 def _spread(segments: Segments, hidden: list[int], drops: Float64Array) -> tuple[Float64Array, BoolArray]:
@@ -106,6 +109,12 @@ def _spread(segments: Segments, hidden: list[int], drops: Float64Array) -> tuple
         maps[:, low:high, first:stop] += drop[:, None, None] / (stop - first)
         cover[low:high, first:stop] += 1
     return maps / np.maximum(cover, 1), cover > 0
+
+
+def _gaps(case: Case, reached: BoolArray) -> tuple[tuple[float, float], ...]:
+    """Return from and to, in seconds, where nothing was hidden at any filter."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], reached.any(axis=0), [True]]).astype(int)))
+    return tuple((float(first), float(last)) for first, last in case.cells.times[edges].reshape(-1, 2))
 
 
 def _unreached(case: Case, reached: BoolArray) -> str:

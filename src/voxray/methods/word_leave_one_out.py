@@ -61,10 +61,12 @@ class Method:
         edges = words_and_pauses(case.cells, case.trace.words)
         places = np.searchsorted(edges, said[order[: len(drops)], 0])
         how = (
-            f"words reach half-way to their neighbours, at most {REACH * 1000:.0f} ms beyond the frames that emitted them, and are "
+            f"words reach half-way to their neighbours, at most {REACH * 1000:.0f} ms beyond their times, and are "
             f"hidden with {WIDEN * 1000:.0f} ms more on both sides"
         )
-        unheard = [case.trace.words[at].text for at in sorted(order[len(drops) :])]
+        left = sorted(order[len(drops) :])
+        unheard = [case.trace.words[at].text for at in left]
+        unreached = tuple((float(a), float(b)) for a, b in case.cells.times[said[left]])
         missing = (
             f"the budget ended after {len(drops)} of {len(segments)} words; never hidden, so their 0 says nothing: "
             f"{shortened(' '.join(unheard), 80)}"
@@ -74,7 +76,7 @@ class Method:
         for drop, base in zip(drops.T, runs.base, strict=True):
             scores = np.zeros((1, len(edges) - 1), np.float32)
             scores[0, places] = drop
-            found.append(Found(scores, grid_of(case.cells, edges), float(base), runs.unit, notes=notes))
+            found.append(Found(scores, grid_of(case.cells, edges), float(base), runs.unit, notes=notes, unreached=unreached))
         return found
 
 

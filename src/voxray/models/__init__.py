@@ -71,6 +71,9 @@ class Recogniser(Protocol):
     def describe(self) -> dict[str, Any]:
         """Return what the file is made of, as JSON can hold it."""
 
+    def instruct(self, *, task: str = "transcribe", timestamps: bool = False, hotwords: Sequence[str] = ()) -> None:
+        """Say how to recognise from now on, where the family can be told: translate, write timestamps, listen for hotwords."""
+
     def transcribe(
         self, source: Any, language: str = "auto", *, textnorm: bool = False, progress: Progress | None = None
     ) -> Transcript:

@@ -155,6 +155,24 @@ class Family(ABC):
         more = () if self.cross_shape else ("split", "gradients", "anatomy")
         return frozenset(("attention", "passes", *more))
 
+    def instruct(self, *, task: str = "transcribe", timestamps: bool = False, hotwords: Sequence[str] = ()) -> None:
+        """Say how to recognise from now on, where the family can be told.
+
+        Args:
+            task: ``transcribe``, or ``translate`` into English, which a multilingual Whisper can.
+            timestamps: whether the model itself writes when each stretch of text begins and ends, as a Whisper can.
+            hotwords: words to listen for, which a SeACo or contextual Paraformer can.
+
+        Raises:
+            OptionError: when this model cannot.
+        """
+        if task != "transcribe":
+            raise OptionError(f"{self.name} cannot {task}; use a multilingual Whisper")
+        if timestamps:
+            raise OptionError(f"{self.name} writes no timestamps into its text; use a Whisper, or ask for the times of words")
+        if hotwords:
+            raise OptionError(f"{self.name} takes no hotwords; use a SeACo or contextual Paraformer")
+
     @abstractmethod
     def replay(self, part: Features, language: str, *, textnorm: bool) -> Recorder:
         """Return evidence about one piece that is computed from its features when it is asked for.

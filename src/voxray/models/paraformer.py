@@ -277,6 +277,15 @@ class Recogniser(Family):
             raise OptionError(f"{self.name} takes no hotwords; use a SeACo or contextual Paraformer")
         self._embedded, self._hotwords = self._embed(chosen), chosen
 
+    def instruct(self, *, task: str = "transcribe", timestamps: bool = False, hotwords: Sequence[str] = ()) -> None:
+        """Say which hotwords to listen for from now on; it neither translates nor writes timestamps.
+
+        Raises:
+            OptionError: when this Paraformer takes no hotwords, or something else is asked for.
+        """
+        super().instruct(task=task, timestamps=timestamps)
+        self.hotwords = tuple(hotwords)
+
     def describe(self) -> dict[str, Any]:
         """Return what the file is made of and how well that was confirmed, as JSON can hold it."""
         cross = [

@@ -26,13 +26,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from voxray import ctc
-from voxray.dictation import Manner, Size, aligning_heads, find_signs, permitted, settings
+from voxray.dictation import Manner, Size, Task, aligning_heads, find_signs, permitted, settings
 from voxray.edges import move_tokens
 from voxray.front import LogMelFront
 from voxray.frontend import WHISPER_SECONDS, log10_mel, whisper_features
@@ -442,6 +442,17 @@ class Recogniser(Family):
             states, _ = self.encode([part.values for part in some])
             found += self.hear(states, some, language)
         return found
+
+    def instruct(self, *, task: str = "transcribe", timestamps: bool = False, hotwords: Sequence[str] = ()) -> None:
+        """Say how to recognise from now on: translate, write timestamps; no hotwords.
+
+        Raises:
+            OptionError: when this Whisper cannot.
+        """
+        super().instruct(hotwords=hotwords)
+        if task not in self.signs.tasks:
+            super().instruct(task=task)
+        self.manner = Manner(timestamps, cast(Task, task))
 
     def _check_prompts(self, language: str, *, textnorm: bool) -> None:
         super()._check_prompts(language, textnorm=textnorm)

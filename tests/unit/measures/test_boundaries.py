@@ -81,3 +81,30 @@ def test_f1_counts_starts_and_ends_of_paired_words() -> None:
 def test_what_does_not_fit(found: np.ndarray, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         boundaries.evaluate(found, TRUE)
+
+
+def test_words_that_were_cut_otherwise_are_found_by_their_letters() -> None:
+    assert boundaries.spelled(["我", "爱", "北", "京", "。"], ["我爱", "北京"]) == [(0, 0, 1), (1, 2, 3)]
+    assert boundaries.spelled(["The", "cat,", "sat"], ["the", "cat", "sat"]) == [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
+    assert boundaries.spelled(["다시", "해요"], ["다시해요"]) == [(0, 0, 1)]
+
+
+def test_words_that_are_wrong_or_run_together_are_not() -> None:
+    assert boundaries.spelled(["the", "cart", "sat"], ["the", "cat", "sat"]) == [(0, 0, 0), (2, 2, 2)]
+    assert boundaries.spelled(["다시해요"], ["다시", "해요"]) == []
+    assert boundaries.spelled(["the", "sat"], ["the", "cat", "sat"]) == [(0, 0, 0), (2, 1, 1)]
+    assert boundaries.spelled([], ["a"]) == []
+    assert boundaries.spelled(["a"], ["…"]) == []
+
+
+def test_every_word_that_is_found_has_its_letters() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        found, true = (
+            ["".join(rng.choice(list("abc"), int(rng.integers(1, 4)))) for _ in range(int(rng.integers(0, 7)))] for _ in "ab"
+        )
+        told = boundaries.spelled(found, true)
+        assert [index for index, *_ in told] == sorted({index for index, *_ in told})
+        for index, first, last in told:
+            assert "".join(found[first : last + 1]) == true[index]
+        assert boundaries.spelled(true, true) == [(at, at, at) for at in range(len(true))]

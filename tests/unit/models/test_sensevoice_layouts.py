@@ -230,7 +230,7 @@ def test_half_precision_from_end_to_end(shared_fixtures: Path, model_folder: Pat
     found = voxray.explain(opened, traces[0], target="emotion", method="exact")
     assert abs(found.residual) <= 1e-4
     cut = voxray.explain(opened, traces[0], target="emotion", method="knockout")
-    assert np.ptp(cut.scores) > 0
+    assert np.abs(cut.scores).max() > 0
 
 
 def test_who_takes_another_number_of_items_is_not_known(shared_fixtures: Path) -> None:

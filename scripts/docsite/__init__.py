@@ -1,0 +1,1 @@
+"""What makes the documentation site beside MkDocs: pictures at build time, notebooks as pages, roles in docstrings."""
