@@ -24,7 +24,7 @@ from voxray.studies.decisions import Decision
 ROOT = Path(__file__).parent.parent.parent
 READMES = ("README.md", "README.zh-CN.md")
 COMMANDS = {"README.md": 20, "docs/evaluate.md": 4}
-ELSEWHERE = ("-m whisper-base", "voxray live", "voxray app")  # need a hub or a microphone, or go on for ever
+ELSEWHERE = ("-m whisper-base", "voxray live", "voxray app", "voxray bench")  # need a hub or a microphone, or take long
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 
 
