@@ -141,3 +141,4 @@ def test_sanity_is_tested_on_the_first_clips_of_the_first_set(corpus: Path) -> N
     assert [one.id for one in chosen(listed, BenchOptions(sane=1)) if one.sanity] == ["en"]
     assert [one.id for one in chosen(listed, BenchOptions(sane=9)) if one.sanity] == ["en", "zh"]
     assert [one.id for one in chosen(listed, BenchOptions(clips=1))] == ["en", "ko", "moved"]
+    assert [one.id for one in chosen(listed, BenchOptions())] == ["en", "ko", "moved", "zh"]  # sets take turns

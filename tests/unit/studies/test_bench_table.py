@@ -68,7 +68,7 @@ def test_intervals_hold_the_mean_and_do_not_depend_on_the_order_of_clips() -> No
     assert all(one["low"] <= one["mean"] + 1e-12 and one["mean"] <= one["high"] + 1e-12 for one in first["cells"])
 
 
-def test_only_what_beats_emission_and_chance_under_every_fill_is_an_explanation() -> None:
+def test_only_what_beats_emission_and_chance_is_an_explanation() -> None:
     found = {one["method"]: one for one in table(corpus(), METHODS, seed=0)["status"]}
     assert set(found) == {"good", "poor"}
     assert found["good"]["status"] == "explanation"
@@ -80,6 +80,17 @@ def test_only_what_beats_emission_and_chance_under_every_fill_is_an_explanation(
             if row["method"] == "good" and row["fill"] == "mean":
                 row["figures"]["deletion"] = 0.3
     assert next(one for one in table(half, METHODS, seed=0)["status"] if one["method"] == "good")["status"] == "view"
+
+
+@pytest.mark.parametrize(("left", "called"), [(0.29, "explanation"), (0.31, "view")])
+def test_a_map_that_outlives_the_weights_is_a_view(left: float, called: str) -> None:
+    records = corpus()
+    for row in records[0]["rows"]:
+        if row["method"] == "good" and row["fill"] == "noise_floor":
+            row["figures"]["randomised"] = left
+    found = next(one for one in table(records, METHODS, seed=0)["status"] if one["method"] == "good")
+    assert found["status"] == called
+    assert ("random weights" in found["because"]) == (called == "view")
 
 
 def test_differences_have_their_sign_and_are_corrected() -> None:
@@ -95,7 +106,8 @@ def test_differences_have_their_sign_and_are_corrected() -> None:
 
 
 def test_one_clip_proves_nothing() -> None:
-    assert status(contrasted(Figures(corpus(1)), ["good"], 0), METHODS) == []
+    figures = Figures(corpus(1))
+    assert status(figures, contrasted(figures, ["good"], 0), METHODS) == []
 
 
 def test_coverage_counts_clips_words_and_letters() -> None:
