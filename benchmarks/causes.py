@@ -41,13 +41,13 @@ from typing import Any
 import numpy as np
 
 import voxray
+from voxray import sounds
+from voxray.studies.causes import CAUSES, Cause, causes_of
+from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose
 from voxray.truespeech import sounds as makers
 from voxray.truespeech.clip import CLEAN, Clip
 from voxray.truespeech.lexicon import SPACED, lexicon
 from voxray.truespeech.workers import clips
-from voxray import sounds
-from voxray.studies.causes import CAUSES, Cause, causes_of
-from voxray.studies.errors import Beyond, Diagnosis, Mistake, diagnose
 from voxray.types import Audio
 
 RATE = 16_000

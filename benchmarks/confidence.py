@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 import voxray
-from voxray.truespeech.clip import Clip, Recipe
-from voxray.truespeech.voices import HELD_OUT, KNOWN
-from voxray.truespeech.workers import clips
 from voxray.measures import calibration
 from voxray.measures.confidence import max_probability, tsallis, word
 from voxray.models import BUNDLED
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.voices import HELD_OUT, KNOWN
+from voxray.truespeech.workers import clips
 from voxray.types import Audio
 
 ROOT = Path(__file__).parent.parent

@@ -28,13 +28,13 @@ import numpy as np
 import voxray
 from bare import FloatArray
 from plain_runtime import alternate, table
-from voxray.truespeech.clip import Clip, Recipe
-from voxray.truespeech.workers import clips
 from voxray.manifest import Item, read_manifest
 from voxray.studies.corpus import evaluate, opened
 from voxray.studies.folder import RunFolder
 from voxray.studies.why import Inquiry
 from voxray.studies.workers import Job, Worker
+from voxray.truespeech.clip import Clip, Recipe
+from voxray.truespeech.workers import clips
 
 RATE = 16_000
 ALONE = Inquiry(evidence=False, causes=False)

@@ -30,12 +30,12 @@ from rapidfuzz.distance import Levenshtein
 
 import voxray
 from bare import FloatArray
-from voxray.truespeech.clip import CLEAN
-from voxray.truespeech.workers import clips
 from voxray.sounds import with_noise
 from voxray.studies.drift import Profile
 from voxray.studies.live import LiveEvent, LiveRecogniser
 from voxray.studies.monitor import AttentionMonitor
+from voxray.truespeech.clip import CLEAN
+from voxray.truespeech.workers import clips
 from voxray.types import Audio
 
 RATE, CHUNK = 16_000, 1_600

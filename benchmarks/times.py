@@ -136,7 +136,7 @@ RULES: dict[str, Callable[[Said], Spans]] = {
     "FunASR's rule": funasr,
     "sherpa-onnx's rule": sherpa,
     "Voxray before": before,
-    "… moved to edges of the sound": sounding,
+    "… moved to edges of the sound, as for Whisper": sounding,
     "odds alone": overtaking,
     "odds and sound, each edge by itself": apart,
     "**Voxray: odds and sound, all together**": winner,
@@ -256,10 +256,10 @@ def brief(found: Sequence[Errors]) -> str:
     return " / ".join(f"{1000 * sizes.mean():.0f} ({100 * (sizes <= 0.05 + 1e-9).mean():.0f} %)" for sizes in every)
 
 
-def write(text: str) -> None:
-    """Put the tables between the marks of the page."""
+def write(text: str, mark: str = MARK) -> None:
+    """Put tables between two marks of the page."""
     page = PAGE.read_text(encoding="utf-8")
-    start, end = (place.end() if not at else place.start() for at, place in enumerate(re.finditer(MARK, page)))
+    start, end = (place.end() if not at else place.start() for at, place in enumerate(re.finditer(mark, page)))
     PAGE.write_text(page[:start] + "\n" + text + page[end:], encoding="utf-8")
 
 

@@ -23,11 +23,11 @@ from pathlib import Path
 import numpy as np
 
 import voxray
+from voxray.edits import align
 from voxray.truespeech.clip import CLEAN, Clip
 from voxray.truespeech.spoken import Word
 from voxray.truespeech.voices import HELD_OUT
 from voxray.truespeech.workers import clips
-from voxray.edits import align
 from voxray.types import Audio
 
 ROOT = Path(__file__).parent.parent

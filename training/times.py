@@ -22,8 +22,10 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -73,8 +75,8 @@ class Example:
         mode: of the clip.
     """
 
-    bands: np.ndarray
-    stretches: list[tuple[int, np.ndarray, np.ndarray, float, float]]
+    bands: npt.NDArray[Any]
+    stretches: list[tuple[int, npt.NDArray[Any], npt.NDArray[Any], float, float]]
     words: list[tuple[int, int, float, float]]
     mode: str
 
@@ -121,7 +123,8 @@ def changed(odds: timing.Odds, rng: np.random.Generator) -> timing.Odds:
 def make(name: str, seed: int, count: int, path: Path) -> Path:
     """Write the examples of some clips."""
     if not path.exists():
-        model, rng = voxray.load_model(threads=1), np.random.default_rng(seed)
+        model: Any = voxray.load_model(threads=1)
+        rng = np.random.default_rng(seed)
         found = [example(model, clip, rng if name == "train" else None) for clip in clips(RECIPES[name], seed, count, processes=1)]
         part = path.with_suffix(".part")
         part.write_bytes(pickle.dumps([one for one in found if one], protocol=5))
@@ -170,7 +173,7 @@ class Learner(nn.Module):
         values = torch.relu(heard + self.look(stretch.moving * inside) + self.know(stretch.still)[..., None]) * inside
         return self.say(torch.relu(values + self.look_on(values))).masked_fill(~inside.bool(), -1e4)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the weights as ``voxray.seams`` stores them."""
         result = {"dilations": np.array(DILATIONS), "know": self.know.weight.detach().cpu().numpy().T}
         for name, value in self.state_dict().items():
@@ -298,7 +301,7 @@ def figures(learner: Learner, examples: Sequence[Example]) -> str:
         bands = one.bands.astype(np.float32)
         sound = net.hear(seams.view_of(bands))
         judged = [(first, net.scored(sound, first, moving, still)) for first, moving, still, *_ in one.stretches]
-        spans = timing.likeliest_spans(judged, len(bands), timing.SHORTEST)
+        spans = timing.likeliest_spans(judged, len(bands), timing.SHORTEST) or []
         for first, last, start, end in one.words if spans else ():
             errors.setdefault((one.mode, "starts"), []).append(0.0125 + 0.01 * spans[first][0] - start)
             errors.setdefault((one.mode, "ends"), []).append(0.0125 + 0.01 * spans[last][1] - end)
@@ -328,7 +331,8 @@ def main() -> None:
             print(f"epoch {epoch}, loss {loss:.4f}, {time.perf_counter() - begun:.0f} s", flush=True)
             for name in ("dev", "noise"):
                 print(f"  {name}: {figures(learner, sets[name])}", flush=True)
-            np.savez_compressed(how.out / "seams.npz", **learner.arrays())
+            weights: dict[str, Any] = learner.arrays()
+            np.savez_compressed(how.out / "seams.npz", **weights)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,8 @@ class Stretch:
 def stretches(words: Sequence[Word], start: float, end: float) -> list[Stretch]:
     """Part a span of seconds into words and pauses without rest.
 
-    Sound of a word is heard in frames beside it too. So a word reaches half-way to its neighbours, but no more than 30 ms beyond its
-    times; what is left over is a pause. A decoder may place words at one moment; each gets 60 ms of its neighbours' time.
+    Sound of a word is heard in frames beside it too. So a word reaches half-way to its neighbours, but no more than 30 ms beyond
+    its times; what is left over is a pause. A decoder may place words at one moment; each gets 60 ms of its neighbours' time.
 
     Args:
         words: in order of time; those outside the span are left out.

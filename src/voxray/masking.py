@@ -320,8 +320,8 @@ def spacing(cells: Grid) -> float:
 def words(cells: Grid, said: Sequence[Word]) -> IntArray:
     """Return the frames of each word, (W, 2): first and stop.
 
-    Each word is taken to reach half-way to its neighbours, but no more than ``REACH`` beyond its times. Spans do not overlap, and none
-    is shorter than ``SHORTEST``.
+    Each word is taken to reach half-way to its neighbours, but no more than ``REACH`` beyond its times. Spans do not overlap, and
+    none is shorter than ``SHORTEST``.
 
     Args:
         cells: the finest cells.

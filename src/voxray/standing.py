@@ -1,8 +1,8 @@
 """May a map be called an explanation? What the committed result of the benchmark says.
 
-A map is called an explanation of a kind of decision only where the benchmark showed that the decision leans on what its method names
-more than on what chance or the emission names; else it is a view of the model. The result is that of the bundled model on speech of
-which the truth is known: for another model it is the best guess there is, until the benchmark is run on that model.
+A map is called an explanation of a kind of decision only where the benchmark showed that the decision leans on what its method
+names more than on what chance or the emission names; else it is a view of the model. The result is that of the bundled model on
+speech of which the truth is known: for another model it is the best guess there is, until the benchmark is run on that model.
 """
 
 from __future__ import annotations

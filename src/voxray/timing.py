@@ -88,7 +88,7 @@ class Odds:
     def at(self, values: FloatArray, places: FloatArray) -> FloatArray:
         """Return values given for the output rows, (R,), at places, (L,): straight lines between rows."""
         rows = (places - self.clock.first) / self.clock.step
-        return np.interp(rows, np.arange(len(values)), np.clip(values, -FURTHEST, FURTHEST)).astype(np.float32)
+        return np.asarray(np.interp(rows, np.arange(len(values)), np.clip(values, -FURTHEST, FURTHEST)), np.float32)
 
     def crossing(self, left: int, right: int) -> float:
         """Return the place between the emissions of two tokens at which the right one overtakes the left one."""

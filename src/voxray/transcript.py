@@ -172,6 +172,7 @@ def join(readings: Sequence[Reading], duration: float) -> Transcript:
                 token,
                 rows=(token.rows[0] + row, token.rows[1] + row),
                 peak=token.peak + row,
+                start=min(token.start, duration),
                 end=min(token.end, duration),
             )
             for token in one.tokens

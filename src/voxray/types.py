@@ -189,8 +189,8 @@ class Token:
     Attributes:
         id: vocabulary id.
         text: as printed (a leading space marks a new word where the vocabulary does).
-        start: seconds; left edge of the first frame of its CTC alignment.
-        end: seconds; right edge of the last frame of its CTC alignment.
+        start: seconds; when it begins to be said, finer than the frames that emit it (:mod:`voxray.timing`).
+        end: seconds; when it ends.
         rows: [first, stop) rows of ``Trace.log_probs``.
         peak: the row in ``rows`` with the highest posterior: the emission.
         log_prob: log posterior (log-softmax over the vocabulary) at ``peak``, nats.
@@ -456,8 +456,8 @@ class Relevance:
         parts: what does not come from a cell, by name: ``prompt``, ``position``, ``bias``, ``baseline`` and the like, in
             ``unit``. Of methods that add up, cells and parts sum to ``score`` up to ``residual``.
         adds_up: whether the method claims that sum.
-        view: whether this is a view of the model and no explanation: whether the benchmark has not shown that such decisions lean on
-            what such maps name (:mod:`voxray.standing`).
+        view: whether this is a view of the model and no explanation: whether the benchmark has not shown that such decisions lean
+            on what such maps name (:mod:`voxray.standing`).
         model: which model.
         audio: name of the sound.
         language: the language prompt.

@@ -28,7 +28,11 @@ def table(run: Path) -> dict[str, Any]:
 
 
 def mean(table: dict[str, Any], of: str, kind: str, method: str, measure: str) -> float:
-    cells = {(one["set"], one["kind"], one["method"], one["measure"]): one["mean"] for one in table["cells"] if one["fill"] == "noise_floor"}
+    cells = {
+        (one["set"], one["kind"], one["method"], one["measure"]): one["mean"]
+        for one in table["cells"]
+        if one["fill"] == "noise_floor"
+    }
     return float(cells[of, kind, method, measure])
 
 

@@ -12,10 +12,10 @@ import pytest
 from recipe.agreement import RECIPE, SEED, sounds
 from recipe.evaluate import KINDS, evaluate, evaluation_sets
 from recipe.tokens import vocabulary
+from voxray.models import BUNDLED
 from voxray.truespeech.clip import Clip
 from voxray.truespeech.lexicon import LANGUAGES
 from voxray.truespeech.workers import clips
-from voxray.models import BUNDLED
 from voxray.types import Audio
 
 ROOT = Path(__file__).parents[2]

@@ -110,7 +110,5 @@ def _stored(graph: Graph, name: str) -> tuple[str, Values]:
     name = graph.stored(name)
     values = graph.constant(name) if name else None
     if values is None:
-        raise AnatomyError(
-            f"{graph.path.name}: a weight is no plain tensor, so it cannot be randomised; use an fp32 file"
-        )
+        raise AnatomyError(f"{graph.path.name}: a weight is no plain tensor, so it cannot be randomised; use an fp32 file")
     return name, values

@@ -50,7 +50,8 @@ class Looks:
         unit: of the figure.
         better: ``higher`` or ``lower``.
         asks: in a few words.
-        recommended: whether a map that is moved by half a second or does not know the sound always has a worse figure.
+        recommended: whether a clock that is half a second off and random layers always make the figure worse, of attention and of
+            relevance (``benchmarks/quality.py``).
     """
 
     unit: str
@@ -60,7 +61,7 @@ class Looks:
 
 
 QUALITY_FIGURES: Mapping[str, Looks] = {
-    "agreement": Looks("s", "lower", "how far from where the token was emitted", recommended=True),
+    "agreement": Looks("s", "lower", "how far from where the token was emitted"),
     "pointing": Looks("share", "higher", "does the largest weight lie within 60 ms of the token", recommended=True),
     "order": Looks("tau", "higher", "do later tokens look at later sound"),
     "monotonicity": Looks("share", "higher", "does each token look no earlier than the one before"),
@@ -68,7 +69,9 @@ QUALITY_FIGURES: Mapping[str, Looks] = {
     "speech_preference": Looks("share", "higher", "weight on speech over what chance would put there"),
     "silence_leakage": Looks("share", "lower", "weight where nobody speaks"),
     "coverage": Looks("share", "higher", "frames with speech that some token looks at"),
-    "energy_at_peak": Looks("share", "higher", "how loud it is where the token looks most: share of the frames that are quieter"),
+    "energy_at_peak": Looks(
+        "share", "higher", "how loud it is where the token looks most: share of the frames that are quieter", recommended=True
+    ),
     "concentration": Looks("share", "higher", "how narrowly a token looks: 1 at one frame, 0 at all alike"),
     "focus_rate": Looks("share", "higher", "the largest weight of a token"),
 }
@@ -164,7 +167,7 @@ def quality(
     for part in parts:
         if not part.tokens:
             continue
-        weights = _attended(part, view) if method is None else _relevance(part, method, model)
+        weights = attended(part, view) if method is None else relevance_of(part, method, model)
         found.append((len(part.tokens), looks_of(part, weights)))
         chance.append((len(part.tokens), by_chance(part)))
     times = _times(trace, checked_words(words, trace.audio.duration)) if words else None
@@ -249,12 +252,12 @@ def _together(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, flo
     return result
 
 
-def _attended(part: Trace, view: AttentionView | None) -> Float64Array:
+def attended(part: Trace, view: AttentionView | None) -> Float64Array:
     """Return the attention of every token on the frames of a piece, (U, T); rows of tags are left out."""
     return np.asarray(attention_map(part, replace(view or AttentionView(), tags=False)).values, np.float64)
 
 
-def _relevance(part: Trace, method: str, model: Explainable | None) -> Float64Array:
+def relevance_of(part: Trace, method: str, model: Explainable | None) -> Float64Array:
     """Return the positive relevance of every token on the frames of a piece, (U, T)."""
     assert model is not None
     found = explain(model, part, [f"token:{index}" for index in range(len(part.tokens))], method=method)
