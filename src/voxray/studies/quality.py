@@ -22,14 +22,12 @@ import numpy.typing as npt
 
 from voxray import vad
 from voxray.attention import AttentionView, attention_map
-from voxray.edits import align
 from voxray.explanation import explain
 from voxray.measures import alignment, boundaries
 from voxray.measures.boundaries import Boundaries, Timed
 from voxray.measures.heads import Role
-from voxray.studies.errors import letter_owners
+from voxray.studies.errors import heard_words
 from voxray.studies.languages import measured
-from voxray.texts import Normalisation, units
 from voxray.trace import Trace
 from voxray.types import OptionError, plain
 
@@ -293,26 +291,11 @@ def _emissions(part: Trace) -> Float64Array:
 
 
 def _times(trace: Trace, words: Sequence[Timed]) -> tuple[Float64Array, Float64Array]:
-    """Return the times found and true of the words that were recognised right, (n, 2) each.
-
-    Words are aligned by their letters, since a word of the truth can be several of the trace: one counts where all its letters were
-    recognised, from the start of the first letter's token to the end of the last one's.
-    """
-    how = Normalisation()
-    letters = [[unit.text for unit in units(text, "character", how)] for text, _, _ in words]
-    heard, owners = units(trace.text, "character", how), letter_owners(trace)
-    edits = align([one for word in letters for one in word], [unit.text for unit in heard])
-    place = {edit.reference_place: edit.recognised_place for edit in edits if edit.kind == "hit"}
-    found, true, at = [], [], 0
-    for own, (_, start, end) in zip(letters, words, strict=True):
-        places = [place.get(at + step) for step in range(len(own))]
-        known = [one for one in places if one is not None]
-        if own and len(known) == len(own):
-            first, last = trace.tokens[owners[heard[known[0]].start]], trace.tokens[owners[heard[known[-1]].start]]
-            found.append((first.start, last.end))
-            true.append((start, end))
-        at += len(own)
-    return np.array(found, np.float64).reshape(-1, 2), np.array(true, np.float64).reshape(-1, 2)
+    """Return the times found and true of the words that were recognised right, (n, 2) each; of several tokens from first to last."""
+    heard = heard_words(trace, [text for text, _, _ in words])
+    pairs = [(own, (start, end)) for own, (_, start, end) in zip(heard, words, strict=True) if own is not None]
+    found = [(trace.tokens[first].start, trace.tokens[stop - 1].end) for (first, stop), _ in pairs]
+    return np.array(found, np.float64).reshape(-1, 2), np.array([true for _, true in pairs], np.float64).reshape(-1, 2)
 
 
 def _head_rows(part: Trace) -> dict[str, Float64Array]:
