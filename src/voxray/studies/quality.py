@@ -291,7 +291,7 @@ def _emissions(part: Trace) -> Float64Array:
 
 
 def _times(trace: Trace, words: Sequence[Timed]) -> tuple[Float64Array, Float64Array]:
-    """Return the times found and true of the words that were recognised right, (n, 2) each; of several tokens from first to last."""
+    """Return the times found and true of the words that were recognised right, (n, 2) each; of several tokens first to last."""
     heard = heard_words(trace, [text for text, _, _ in words])
     pairs = [(own, (start, end)) for own, (_, start, end) in zip(heard, words, strict=True) if own is not None]
     found = [(trace.tokens[first].start, trace.tokens[stop - 1].end) for (first, stop), _ in pairs]
