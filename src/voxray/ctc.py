@@ -96,7 +96,7 @@ def forced_alignment(log_probs: FloatArray, ids: Sequence[int], blank: int = 0) 
     path = np.empty(frames, np.int64)
     for frame in range(frames - 1, -1, -1):
         path[frame] = extended[state]
-        state -= steps[frame, state]
+        state -= int(steps[frame, state])
     return path
 
 

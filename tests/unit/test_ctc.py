@@ -220,3 +220,15 @@ def test_log_softmax_of_many_rows_and_impossible_labels() -> None:
     np.testing.assert_allclose(np.exp(ctc.log_softmax(logits).astype(np.float64)).sum(axis=1), 1, atol=1e-5)
     np.testing.assert_array_equal(ctc.log_softmax([[0, -np.inf], [1e30, 1e30]])[0], [0, -np.inf])
     np.testing.assert_allclose(ctc.log_softmax([[2.5, 2.5, 2.5]]), -math.log(3), rtol=1e-6)
+
+
+def test_a_long_text_is_aligned_token_by_token() -> None:
+    """More states than eight bits count: NumPy 2 refuses what NumPy 1 widened."""
+    tokens = [1 + index % 4 for index in range(200)]
+    log_probs = np.full((600, 5), -9.0, np.float32)
+    for index, token in enumerate(tokens):
+        log_probs[3 * index : 3 * index + 3, [0, token, 0]] = [[-0.1, -8.0, -0.1], [-8.0, -0.1, -8.0], [-0.1, -8.0, -0.1]]
+    path = ctc.forced_alignment(log_probs, tokens)
+    assert path[1::3].tolist() == tokens
+    assert not path[0::3].any()
+    assert not path[2::3].any()

@@ -6,7 +6,9 @@ model's own file, so a replacement costs no second copy on disk.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import io
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -209,6 +211,7 @@ def open_session(graph: Graph, model: bytes, options: RunOptions, entries: Mappi
     if missing:
         have = ", ".join(onnxruntime.get_available_providers())
         raise OptionError(f"execution provider {missing[0]!r} is not installed; this onnxruntime has: {have}")
+    lacking = _libraries(options.providers)
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4  # what goes wrong is raised, not printed
     settings.intra_op_num_threads = options.threads or _cores()
@@ -226,16 +229,30 @@ def open_session(graph: Graph, model: bytes, options: RunOptions, entries: Mappi
         raise ModelError(f"{graph.path.name} cannot be opened by ONNX Runtime: {first_line(error)}") from error
     # Where its libraries are missing, ONNX Runtime goes on without a word.
     if options.providers[0] not in session.get_providers() and not options.wished:
+        why = f" ({lacking})" if lacking else ""
         raise OptionError(
-            f"execution provider {options.providers[0]!r} does not start here; mend its installation or name another one"
+            f"execution provider {options.providers[0]!r} does not start here{why}; mend its installation or name another one"
         )
     return session
+
+
+def _libraries(providers: Sequence[str]) -> str:
+    """Load CUDA's libraries from the packages that pip installs, where no linker looks; return what is lacking, in one line."""
+    import onnxruntime
+
+    if not {DEVICES["cuda"], DEVICES["tensorrt"]} & set(providers):
+        return ""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):  # it prints what it does not find
+        onnxruntime.preload_dlls()
+    return said.getvalue().strip().partition("\n")[0]
 
 
 def _exact(provider: str, number: int) -> dict[str, str]:
     """Return the settings of a provider: which device, and no rounding of factors."""
     numbered = {DEVICES[name] for name in NUMBERED}
-    return EXACT.get(provider, {}) | ({"device_id": str(number)} if provider in numbered else {})
+    # The first device is not named: ONNX Runtime 1.31 prints a warning for every session in which it is.
+    return EXACT.get(provider, {}) | ({"device_id": str(number)} if number and provider in numbered else {})
 
 
 def _cores() -> int:
@@ -244,6 +261,7 @@ def _cores() -> int:
 
 
 def first_line(error: BaseException) -> str:
-    """Return an error's text up to its first line break, without ONNX Runtime's code prefix."""
+    """Return an error's text up to its first line break, without ONNX Runtime's code and what stands before it."""
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return text.split(" : ", 2)[-1] if text.startswith("[ONNXRuntimeError]") else text
+    _, coded, told = text.rpartition("[ONNXRuntimeError] : ")
+    return told.partition(" : ")[2] if coded else text

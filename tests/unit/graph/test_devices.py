@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +75,43 @@ def test_a_card_that_does_not_start_is_passed_over_only_unasked(
     graph = Graph(data / "sensevoice-funasr" / "model.onnx")
     runner = Runner(graph, run_options("auto"))
     assert runner.device == "cpu"
-    assert asked[0] == [(DEVICES["cuda"], {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "device_id": "0"}), (CPU, {})]
+    assert asked[0] == [(DEVICES["cuda"], {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}), (CPU, {})]
     with pytest.raises(ModelError if fails else OptionError, match="no CUDA-capable device" if fails else "does not start here"):
         Runner(graph, run_options("cuda")).run({}, [])
+
+
+@pytest.mark.usefixtures("card")
+def test_libraries_of_cuda_are_loaded_from_where_pip_puts_them(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ONNX Runtime does not look there by itself, and prints what it does not find; that belongs into the error."""
+    loads: list[str] = []
+    real = onnxruntime.InferenceSession
+
+    def preload() -> None:
+        loads.append("cuda")
+        sys.stdout.write("Failed to load libcublas.so.13: no such file\nPlease install CUDA.\n")
+
+    monkeypatch.setattr(onnxruntime, "preload_dlls", preload)
+    monkeypatch.setattr(
+        onnxruntime,
+        "InferenceSession",
+        lambda model, settings, providers, **more: real(model, settings, providers=[CPU], **more),
+    )
+    graph = Graph(data / "sensevoice-funasr" / "model.onnx")
+    assert Runner(graph, run_options("cpu")).device == "cpu"
+    assert loads == []
+    told = r"'CUDAExecutionProvider' does not start here \(Failed to load libcublas.so.13: no such file\); mend its installation"
+    with pytest.raises(OptionError, match=told):
+        Runner(graph, run_options("cuda")).run({}, [])
+    assert loads == ["cuda"]
+    assert capsys.readouterr().out == ""
+
+
+def test_only_a_further_device_is_named() -> None:
+    assert "device_id" not in session._exact(DEVICES["cuda"], 0)
+    assert session._exact(DEVICES["cuda"], 2)["device_id"] == "2"
+    assert session._exact(CPU, 0) == {}
 
 
 def test_the_library_and_the_commands_pass_the_device_on(monkeypatch: pytest.MonkeyPatch) -> None:

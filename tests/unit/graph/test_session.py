@@ -194,6 +194,7 @@ def test_threads_reach_the_session(funasr_model: Any, feeds: Any, monkeypatch: p
     ("text", "line"),
     [
         ("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Got bad dims\nmore", "INVALID_ARGUMENT : Got bad dims"),
+        ("/a/b.cc:63 static C::From(x) [ONNXRuntimeError] : 1 : FAIL : Invalid device ID: 1", "FAIL : Invalid device ID: 1"),
         ("plain\nmore", "plain"),
         ("", "ValueError"),
     ],
