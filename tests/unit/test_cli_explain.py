@@ -184,7 +184,9 @@ def test_json_holds_relevance_over_time_and_of_every_word(run: Run, bundled: Any
     np.testing.assert_allclose(word["over_time"], why.over_time, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(word["grid"]["times"], why.grid.times, atol=1e-6)
     assert all(value == short(value) for value in word["over_time"])
-    assert (word["method"], word["unit"], word["target"]["label"], word["view"]) == ("exact", "logit", "bicycle", False)
+    assert (word["method"], word["unit"], word["target"]["label"]) == ("exact", "logit", "bicycle")
+    place = voxray.standing_of("exact", "word")
+    assert (word["view"], word["because"]) == (place.status == "view", place.because)
     for one in (word, event):
         assert "scores" not in one
         cells = np.sum(one["over_time"])
@@ -228,7 +230,7 @@ def test_tables_fit_a_terminal(width: int) -> None:
     lines = [line.rsplit("\r", 1)[-1].rstrip() for line in screen.split("\n")]
     assert max(map(len, lines)) <= width
     bars = [line for line in lines if re.match(r" *\d\.\d\d .*│", line)]
-    assert len(bars) == 9  # six words and three pauses, none of them broken into two lines
+    assert len(bars) == 8  # six words and two pauses, none of them broken into two lines
     assert any("█" in line and "▸" in line for line in bars)
     assert ("to s" in screen) == (width >= 80)
 
@@ -279,7 +281,9 @@ def test_every_method_is_listed(run: Run) -> None:
     assert (code, err) == (0, "")
     named = {line[0]: line[1] for line in rows(out) if line[0] in methods.names()}
     assert list(named) == methods.names()
-    assert (named["attention"], named["exact"], named["occlusion"]) == ("view", "adds up", "explanation")
+    for name, told in named.items():
+        assert told.startswith("explains " if voxray.explains(name) else "view")
+        assert ("adds up" in told) == methods.method_class(name).adds_up
 
 
 def test_the_list_is_machine_readable(run: Run) -> None:

@@ -31,7 +31,7 @@ def exact(bundled: Any, trace: Any) -> list[Any]:
 def test_a_relevance_says_where_it_comes_from(exact: list[Any], bundled: Any, trace: Any) -> None:
     assert [one.target.name for one in exact] == names(trace)
     for one in exact:
-        assert (one.method, one.unit, one.adds_up, one.view) == ("exact", "logit", True, False)
+        assert (one.method, one.unit, one.adds_up) == ("exact", "logit", True)
         assert one.options == {"cells": "fine"}
         assert (one.model.sha256, one.audio, one.language, one.seed) == (bundled.info.sha256, CLIP, "auto", None)
         assert one.scores.shape == one.grid.shape == (80, len(one.grid.centres))

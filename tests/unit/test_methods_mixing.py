@@ -86,7 +86,7 @@ def check(found: list[Found], expected: np.ndarray, tolerance: float = 2e-5) -> 
 def test_views_are_shares_over_the_frames(name: str, spoken: Case) -> None:
     method = build(name, {})
     found = method.explain(spoken)
-    assert (method.view, method.adds_up, method.needs) == (True, False, "attention" if name == "attention" else "anatomy")
+    assert (method.adds_up, method.needs) == (False, "attention" if name == "attention" else "anatomy")
     assert len(found) == len(spoken.aims)
     for one in found:
         assert one.unit == "share"

@@ -29,7 +29,6 @@ def case(clips: Path) -> Case:
 def test_shares_of_one_at_no_cost(case: Case, name: str) -> None:
     made = methods.build(name, {})
     found = made.explain(case)
-    assert made.view
     assert not made.adds_up
     assert len(found) == 3
     for one in found:
