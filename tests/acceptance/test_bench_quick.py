@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import voxray
-from voxray.cli import main
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A quick run by the command line."""
     folder = tmp_path_factory.mktemp("bench") / "run"
-    assert main(["bench", "--quick", "-o", str(folder), "-p", "2"]) == 0
+    command = [sys.executable, "-m", "voxray", "bench", "--quick", "-o", str(folder), "-p", "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return folder
 
 

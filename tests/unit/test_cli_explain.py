@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -580,6 +581,7 @@ def test_a_page_that_is_not_current_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     script = folder / "methods_page.py"
     script.write_text((ROOT / "scripts" / "methods_page.py").read_text(encoding="utf-8"), encoding="utf-8")
+    shutil.copyfile(ROOT / "docs" / "methods.zh.md", tmp_path / "docs" / "methods.zh.md")
     text = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     page = tmp_path / "docs" / "methods.md"
     page.write_text(text.replace("| `samples` | 500 |", "| `samples` | 400 |"), encoding="utf-8")
