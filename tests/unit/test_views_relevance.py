@@ -80,7 +80,8 @@ def speech() -> Features:
 def words_of(count: int, seconds: float = SECONDS) -> list[Word]:
     step = seconds / max(count, 1)
     texts = itertools.islice(itertools.cycle(TEXTS), count)
-    return [Word(text, n * step, (n + 0.6) * step, (n, n + 1), -0.1) for n, text in enumerate(texts)]
+    gap = min(0.04, 0.4 * step)  # so short that words meet in it
+    return [Word(text, n * step, (n + 1) * step - gap, (n, n + 1), -0.1) for n, text in enumerate(texts)]
 
 
 def page(count: int, kind: str = "frames") -> list[Relevance]:
@@ -373,9 +374,9 @@ def test_stretches_leave_no_rest_and_no_gap(seed: int) -> None:
 
 def test_a_pause_is_named_by_its_length() -> None:
     assert [named(part) for part in stretches([Word("a", 0.5, 0.6, (0, 1), 0.0)], 0.0, 1.0)] == [
-        "pause 0.35 s",
+        "pause 0.47 s",
         "a",
-        "pause 0.25 s",
+        "pause 0.37 s",
     ]
 
 
