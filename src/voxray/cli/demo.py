@@ -81,5 +81,5 @@ def print_demo(rows: Sequence[tuple[Any, voxray.Trace]], errors: Sequence[Any]) 
     spread = statistics.quantiles(late, n=10)
     click.echo(
         f"word starts against the known ones, {len(late)} words: median {statistics.median(late):+.0f} ms, "
-        f"p10 {spread[0]:+.0f} ms, p90 {spread[-1]:+.0f} ms (CTC emits late and in spikes)"
+        f"p10 {spread[0]:+.0f} ms, p90 {spread[-1]:+.0f} ms"
     )
