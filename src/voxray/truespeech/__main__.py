@@ -13,12 +13,11 @@ import click
 
 from voxray.truespeech.clip import CLEAN, Clip, Recipe
 from voxray.truespeech.lexicon import LANGUAGES
+from voxray.truespeech.running import run
 from voxray.truespeech.spoken import RATE
 from voxray.truespeech.voices import HELD_OUT
 from voxray.truespeech.workers import clips
-from voxray.types import OptionError
 
-BAD_INPUT, STOPPED = 2, 130  # exit codes
 MOST = 1_000_000  # six digits name a clip
 
 
@@ -32,19 +31,8 @@ class Written:
 
 
 def main() -> None:
-    """Run the command line; anything that the user can mend ends as one line and exit code 2."""
-    try:
-        command.main(prog_name="python -m voxray.truespeech", standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("stopped", STOPPED)
-    except click.ClickException as error:
-        _end(error.format_message(), BAD_INPUT)
-    except OptionError as error:
-        _end(str(error), BAD_INPUT)
-    except OSError as error:
-        _end(f"the output cannot be written: {error.strerror}; choose another place", BAD_INPUT)
-    except RuntimeError as error:
-        _end(str(error), 1)
+    """Run the command line."""
+    run(command, "python -m voxray.truespeech")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -100,11 +88,6 @@ def write(made: Iterable[Clip], folder: Path) -> Written:
         sound += len(clip.samples)
         speech += sum(word.end - word.start for word in clip.words)
     return Written(count, sound / RATE, speech / RATE)
-
-
-def _end(message: str, code: int) -> None:
-    click.echo(f"truespeech: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -8,26 +8,13 @@ from pathlib import Path
 
 import click
 
+from voxray.truespeech.running import run
 from voxray.truespeech.sets import MOST, NAMES, make_sets
-from voxray.types import OptionError
-
-BAD_INPUT, FAILED, STOPPED = 2, 1, 130  # exit codes
 
 
 def main() -> None:
-    """Run the command line; anything that the user can mend ends as one line and exit code 2."""
-    try:
-        command.main(prog_name="python -m voxray.truespeech.sets", standalone_mode=False)
-    except click.exceptions.Abort:
-        _end("stopped", STOPPED)
-    except click.ClickException as error:
-        _end(error.format_message(), BAD_INPUT)
-    except OptionError as error:
-        _end(str(error), BAD_INPUT)
-    except OSError as error:
-        _end(f"the output cannot be written: {error.strerror}; choose another place", BAD_INPUT)
-    except RuntimeError as error:
-        _end(str(error), FAILED)
+    """Run the command line."""
+    run(command, "python -m voxray.truespeech.sets")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -49,11 +36,6 @@ def command(out: Path, seed: int, clips: int, dev: int, names: tuple[str, ...], 
         manifest = make_sets(out, seed=seed, names=names or NAMES, clips=clips, dev=dev, processes=processes, progress=progress)
     lines = manifest.read_text(encoding="utf-8").count("\n")
     click.echo(f"{manifest}: {lines} clips, {time.perf_counter() - begun:.1f} s")
-
-
-def _end(message: str, code: int) -> None:
-    click.echo(f"truespeech: {' '.join(message.split())}", err=True)
-    sys.exit(code)
 
 
 if __name__ == "__main__":
